@@ -1,0 +1,184 @@
+package normalize
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"ashiato/internal/event"
+)
+
+const (
+	sysmonProvider   = "Microsoft-Windows-Sysmon"
+	securityProvider = "Microsoft-Windows-Security-Auditing"
+)
+
+func record(provider string, id uint32, pairs ...string) *event.Event {
+	e := &event.Event{Provider: provider, ID: id, Logged: time.Date(2026, 3, 2, 1, 0, 0, 0, time.UTC)}
+	for i := 0; i < len(pairs); i += 2 {
+		e.Data = append(e.Data, event.Field{Name: pairs[i], Value: pairs[i+1]})
+	}
+	return e
+}
+
+func TestEvent(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		in   *event.Event
+		kind event.Kind
+		want map[string]string
+	}{
+		{
+			"4688 is a process creation under Sysmon's names",
+			record(securityProvider, 4688, "SubjectUserName", "aoi", "SubjectDomainName", "PC", "SubjectLogonId", "0x3e9",
+				"NewProcessId", "0x2ac", "NewProcessName", `C:\Windows \System32\printui.exe`, "ProcessId", "0x1638",
+				"CommandLine", "", "TargetUserName", "-", "TargetLogonId", "0x0", "ParentProcessName", `C:\Windows\System32\cmd.exe`,
+				"MandatoryLabel", "S-1-16-12288"),
+			event.ProcessCreate,
+			map[string]string{
+				"Image": `C:\Windows \System32\printui.exe`, "ProcessId": "684", "ParentProcessId": "5688",
+				"ParentImage": `C:\Windows\System32\cmd.exe`, "IntegrityLevel": "High", "User": `PC\aoi`, "LogonId": "0x3e9",
+			},
+		},
+		{
+			"4688 of the first version has no parent name",
+			record(securityProvider, 4688, "NewProcessId", "0x10", "NewProcessName", "a.exe", "ProcessId", "0x4"),
+			event.ProcessCreate,
+			map[string]string{"Image": "a.exe", "ProcessId": "16", "ParentProcessId": "4"},
+		},
+		{
+			"5007 keeps the blank inside the path and loses the one in the name",
+			record("Microsoft-Windows-Windows Defender", 5007, "Old Value", "", "New Value", `HKLM\SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths\C:\Windows \System32 = 0x0`),
+			event.DefenderConfig,
+			map[string]string{"OldValue": "", "NewValue": `HKLM\SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths\C:\Windows \System32 = 0x0`},
+		},
+		{
+			"4657 speaks of the registry as Sysmon does",
+			record(securityProvider, 4657, "ObjectName", `\REGISTRY\MACHINE\SYSTEM\ControlSet001\Services\x\Parameters`, "ObjectValueName", "ServiceDll",
+				"NewValue", `C:\Windows\System32\x.dat`, "ProcessId", "0x14", "ProcessName", `C:\Windows\System32\reg.exe`),
+			event.RegistrySet,
+			map[string]string{
+				"TargetObject": `HKLM\SYSTEM\CurrentControlSet\Services\x\Parameters\ServiceDll`, "Details": `C:\Windows\System32\x.dat`,
+				"Image": `C:\Windows\System32\reg.exe`, "ProcessId": "20",
+			},
+		},
+		{
+			"5156 says who connected where",
+			record(securityProvider, 5156, "ProcessID", "1060", "Application", `\device\harddiskvolume2\windows\system32\svchost.exe`,
+				"Direction", "%%14593", "SourceAddress", "10.0.0.1", "SourcePort", "50000", "DestAddress", "203.0.113.9", "DestPort", "443", "Protocol", "6"),
+			event.NetworkConnect,
+			map[string]string{"Initiated": "true", "DestinationIp": "203.0.113.9", "DestinationPort": "443", "Protocol": "tcp"},
+		},
+		{
+			"4697 and 7045 agree on ImagePath",
+			record(securityProvider, 4697, "ServiceName", "x", "ServiceFileName", "svchost.exe -k DcomLaunch", "ServiceStartType", "2"),
+			event.ServiceInstall,
+			map[string]string{"ImagePath": "svchost.exe -k DcomLaunch", "StartType": "2"},
+		},
+		{
+			"a task's escaped XML is unescaped, once",
+			record(securityProvider, 4698, "TaskName", `\t`, "TaskContent", "&lt;Task&gt;&amp;amp;&lt;/Task&gt;"),
+			event.TaskRegister,
+			map[string]string{"TaskContent": "<Task>&amp;</Task>"},
+		},
+		{
+			"4663 names a file",
+			record(securityProvider, 4663, "ObjectType", "File", "ObjectName", `\Device\HarddiskVolume7\photo.jpg`, "ProcessId", "0x10", "ProcessName", "x.exe"),
+			event.FileAccess,
+			map[string]string{"TargetFilename": `\Device\HarddiskVolume7\photo.jpg`, "ProcessId": "16"},
+		},
+		{"a disk with a capacity arrives", record("Microsoft-Windows-Partition", 1006, "Capacity", "31457280"), event.VolumeAttach, nil},
+		{"a disk without leaves", record("Microsoft-Windows-Partition", 1006, "Capacity", "0"), event.VolumeDetach, nil},
+		{"Defender's 1006 is not Partition's", record("Microsoft-Windows-Windows Defender", 1006, "Threat Name", "x"), event.MalwareFound, map[string]string{"ThreatName": "x"}},
+		{"a key is made", record(sysmonProvider, 12, "EventType", "CreateKey"), event.RegistryAdd, nil},
+		{"a key is deleted", record(sysmonProvider, 12, "EventType", "DeleteKey"), event.RegistryDelete, nil},
+		{"an unknown id passes", record(sysmonProvider, 4711, "X", "y"), event.Other, map[string]string{"X": "y"}},
+		{"an unknown provider passes", record("Contoso-App", 1, "Image", "y"), event.Other, map[string]string{"Image": "y"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			raw := slices.Clone(c.in.Data)
+			Event(c.in)
+			if c.in.Kind != c.kind {
+				t.Errorf("kind %v, want %v", c.in.Kind, c.kind)
+			}
+			for name, want := range c.want {
+				if got, ok := c.in.Get(name); !ok || got != want {
+					t.Errorf("%s = %q, %v; want %q", name, got, ok, want)
+				}
+			}
+			if diff := cmp.Diff(raw, c.in.Data); diff != "" {
+				t.Errorf("the recorded fields changed:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestChannelStandsInForAMissingProvider(t *testing.T) {
+	e := record("", 4688, "NewProcessName", "a.exe")
+	e.Channel = "security" // as some shippers write it
+	if Event(e); e.Kind != event.ProcessCreate || e.Value("Image") != "a.exe" {
+		t.Errorf("kind %v, image %q", e.Kind, e.Value("Image"))
+	}
+	e.Provider = "Contoso-App"
+	if Event(e); e.Kind != event.Other {
+		t.Errorf("another provider's record in the Security channel is %v", e.Kind)
+	}
+}
+
+func TestSysmonTimeIsWhenItHappened(t *testing.T) {
+	e := record(sysmonProvider, 1, "UtcTime", "2019-07-27 22:43:41.627")
+	Event(e)
+	if want := time.Date(2019, 7, 27, 22, 43, 41, 627e6, time.UTC); !e.Time.Equal(want) {
+		t.Errorf("time %v, want %v", e.Time, want)
+	}
+	e = record(sysmonProvider, 1, "UtcTime", "yesterday")
+	if Event(e); !e.Time.Equal(e.Logged) {
+		t.Errorf("an unreadable UtcTime gives %v, want the log's %v", e.Time, e.Logged)
+	}
+}
+
+// Every kind is reached by a row of the tables, and every row's conversions
+// name a recorded field and a taxonomy field.
+func TestTablesReachEveryKind(t *testing.T) {
+	reached := map[event.Kind]bool{
+		event.Other: true, event.RegistryAdd: true, event.RegistryDelete: true, event.RegistrySet: true,
+		// No Windows log records these; they exist for sensors that do.
+		event.FileRename: true, event.FileAttribute: true,
+	}
+	for l, ids := range tables {
+		for id, r := range ids {
+			reached[r.kind] = true
+			for _, m := range r.fields {
+				if m.canon == "" || m.raw == "" || m.convert == nil {
+					t.Errorf("log %d id %d: incomplete mapping %+v", l, id, m)
+				}
+			}
+		}
+	}
+	for _, k := range event.Kinds() {
+		if !reached[k] {
+			t.Errorf("no record maps to %v", k)
+		}
+	}
+}
+
+func TestEventIsIdempotent(t *testing.T) {
+	ids := []uint32{1, 12, 13, 129, 1006, 4624, 4657, 4663, 4688, 4697, 4698, 4702, 5007, 5156, 7045}
+	names := []string{"NewProcessName", "ProcessId", "NewProcessId", "New Value", "ObjectName", "ObjectType", "UtcTime", "EventType", "Capacity", "TaskContent", "MandatoryLabel"}
+	rapid.Check(t, func(t *rapid.T) {
+		e := record(rapid.SampledFrom([]string{sysmonProvider, securityProvider, "Microsoft-Windows-Partition", "Service Control Manager"}).Draw(t, "provider"),
+			rapid.SampledFrom(ids).Draw(t, "id"))
+		for range rapid.IntRange(0, 6).Draw(t, "fields") {
+			e.Data = append(e.Data, event.Field{Name: rapid.SampledFrom(names).Draw(t, "name"), Value: rapid.String().Draw(t, "value")})
+		}
+		Event(e)
+		once := *e
+		Event(e)
+		if diff := cmp.Diff(once, *e); diff != "" {
+			t.Fatalf("a second pass changes the event:\n%s", diff)
+		}
+	})
+}
