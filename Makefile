@@ -1,0 +1,52 @@
+# The two commands that matter: make demo, make test. `make help` lists the rest.
+
+SHELL := /bin/bash
+GO ?= go
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+SCENARIO := testdata/scenarios/usb-coinminer.txtar
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## build bin/ashiato for this machine
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ashiato ./cmd/ashiato
+
+.PHONY: demo
+demo: build ## scan the USB coin-miner scenario, write the report and the diagram
+	@scripts/demo $(SCENARIO)
+
+.PHONY: test
+test: setup lint ## everything: checks, tests, cross-compilation; installs what it needs (as root)
+	$(GO) test ./...
+	@scripts/cross-vet
+	@scripts/fuzz-seeds
+
+.PHONY: test-full
+test-full: setup lint ## the same with the long tests over all recordings
+	ASHIATO_FULL=1 $(GO) test -timeout 60m ./...
+
+.PHONY: setup
+setup: ## install the independent oracles and the browser that tests use
+	@scripts/setup
+
+.PHONY: lint
+lint: ## formatting and static checks
+	@unformatted=$$($(GO) tool gofumpt -l cmd internal rules); \
+	if [ -n "$$unformatted" ]; then echo "not gofumpt-ed:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+.PHONY: bench
+bench: ## benchmarks; the figures of docs/benchmarks.md
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: golden
+golden: ## write the golden files anew; look at the difference before committing
+	$(GO) test ./internal/diagram ./internal/report ./internal/incident ./internal/scan ./cmd/ashiato -update
+
+.PHONY: dist
+dist: ## cgo-free binaries for Linux, Windows and macOS on amd64 and arm64, in dist/
+	@VERSION=$(VERSION) scripts/dist

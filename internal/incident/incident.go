@@ -1,0 +1,125 @@
+// Package incident joins detections that the provenance graph connects into
+// incidents, and finds for each the root cause, the impact, a score whose every
+// term is named, and the story in numbered steps.
+//
+// An incident is the connected component of detections over skeleton edges of
+// class A and B (architecture §3.8). It is a function of the set of events and
+// detections, whatever their order.
+package incident
+
+import (
+	"time"
+
+	"ashiato/internal/detect"
+	"ashiato/internal/event"
+	"ashiato/internal/provenance"
+)
+
+// RootKind says how an intrusion came in.
+type RootKind string
+
+// The typed entries of architecture §3.8.
+const (
+	RootVolume       RootKind = "volume"           // a removable volume
+	RootDownload     RootKind = "download"         // a file with a zone mark
+	RootDocument     RootKind = "document"         // an Office document or mail attachment
+	RootRemoteLogon  RootKind = "remote-logon"     // a logon over the network
+	RootService      RootKind = "exposed-service"  // a child of a network-facing service
+	RootInteractive  RootKind = "interactive"      // a person started a program
+	RootBeforeRecord RootKind = "before-recording" // it began before recording did
+)
+
+// Confidence is how sure the root cause is: the weakest class on its path.
+type Confidence string
+
+// The confidences, from class A, B and C paths.
+const (
+	Certain  Confidence = "certain"
+	Probable Confidence = "probable"
+	Guess    Confidence = "guess"
+)
+
+// Root is a root cause, or a candidate for it.
+type Root struct {
+	Kind       RootKind
+	Node       provenance.NodeID
+	Confidence Confidence
+	Cost       int                 // integer path cost; the lowest is the root
+	Path       []provenance.NodeID // from the root to the nearest detection
+}
+
+// Term is one printed part of a score.
+type Term struct {
+	Name   string // stable word, e.g. "detection", "tactics"
+	Detail string // which rule, how many
+	Points int
+}
+
+// Placed is a detection with the node it marks.
+type Placed struct {
+	detect.Detection
+	Node provenance.NodeID
+}
+
+// Step is one numbered sentence of the story. Several edges may share a step.
+type Step struct {
+	Number int
+	Time   time.Time
+	// Edges are the indexes into Incident.Edges that the sentence tells of.
+	Edges []int
+	// Key is the stable word of the sentence's template (i18n "story.<Key>");
+	// Args are its untranslated arguments, telemetry text as recorded.
+	Key  string
+	Args []string
+	// Behaviours are the behaviours of detections on this step, sorted.
+	Behaviours []string
+}
+
+// Persistence is something left behind that starts by itself.
+type Persistence struct {
+	Node provenance.NodeID
+	Kind string // "service", "task", "run-key", "exclusion", "folder", "file"
+}
+
+// Incident is one intrusion.
+type Incident struct {
+	ID       string // stable: a hash of its earliest detection's evidence
+	Severity detect.Severity
+	Score    int
+	Terms    []Term
+	Hosts    []string // sorted
+	First    time.Time
+	Last     time.Time
+	Root     Root
+	// Alternatives are the next two candidates for the root cause.
+	Alternatives []Root
+	Detections   []Placed
+	// Nodes and Edges are the incident's part of the graph: what leads from the
+	// root to the detections, what they caused, and counted context. Nodes are
+	// sorted by id, Edges by (First, From, To, Verb).
+	Nodes []*provenance.Node
+	Edges []*provenance.Edge
+	// EdgeSteps has the step number of each edge, 0 for context.
+	EdgeSteps []int
+	Story     []Step
+	// TitleKeys are the stable words the title is composed from, in order: the
+	// root kind first, then behaviours.
+	TitleKeys   []string
+	Persistence []Persistence
+	Gaps        []Gap
+	// Related are ids of incidents linked by class C edges only.
+	Related []string
+	// Cut counts nodes left out by the size bound.
+	Cut int
+}
+
+// Gap is something that was not seen.
+type Gap struct {
+	Host   string
+	Reason string // "log-cleared", "record-hole", "sensor-stopped", "start-not-recorded" …
+	From   time.Time
+	To     time.Time
+	Count  int // records or nodes missed, 0 if unknown
+	// Evidence is empty only for gaps seen by absence.
+	Evidence []event.EvidenceRef
+}
