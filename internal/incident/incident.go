@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"ashiato/internal/detect"
-	"ashiato/internal/event"
 	"ashiato/internal/provenance"
+	"ashiato/internal/world"
 )
 
 // RootKind says how an intrusion came in.
@@ -114,12 +114,4 @@ type Incident struct {
 }
 
 // Gap is something that was not seen.
-type Gap struct {
-	Host   string
-	Reason string // "log-cleared", "record-hole", "sensor-stopped", "start-not-recorded" …
-	From   time.Time
-	To     time.Time
-	Count  int // records or nodes missed, 0 if unknown
-	// Evidence is empty only for gaps seen by absence.
-	Evidence []event.EvidenceRef
-}
+type Gap = world.Gap

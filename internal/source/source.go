@@ -44,6 +44,7 @@ const (
 	TooLarge      ProblemKind = "too-large"      // a bound was reached: archive ratio, depth, record size
 	LinkLoop      ProblemKind = "link-loop"      // a symbolic link leads back
 	Skipped       ProblemKind = "skipped"        // a file of another kind inside a folder or archive
+	Refused       ProblemKind = "refused"        // a rule or indicator that cannot be honoured and was left out
 )
 
 // Problem is something in the input that could not be read, or only in part.

@@ -1,0 +1,122 @@
+// Command ashiato turns event logs into correlation diagrams: one intrusion, one
+// incident, one picture in which every arrow opens the raw records behind it.
+//
+// See `ashiato --help`. It needs no network and no installation.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the build (-ldflags "-X main.version=…").
+var version = "dev"
+
+// Exit statuses, the same for every command.
+const (
+	exitNothing = 0 // done; nothing at or above the asked severity, every check passed
+	exitFound   = 1 // done; something found, or a check failed
+	exitFailed  = 2 // could not run: wrong usage, no such file, nothing written
+)
+
+// errFound ends a command with exitFound without an error message: the finding has
+// been printed already.
+var errFound = errors.New("found")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main with its surroundings passed in.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot(stdout, stderr)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return exitNothing
+	case errors.Is(err, errFound):
+		return exitFound
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "ashiato: interrupted")
+		return exitFailed
+	}
+	fmt.Fprintf(stderr, "ashiato: %v\n", err)
+	var h hinted
+	if errors.As(err, &h) {
+		fmt.Fprintf(stderr, "hint: %s\n", h.hint)
+	}
+	return exitFailed
+}
+
+// hinted is an error with a line on what to do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+func withHint(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return hinted{err, hint}
+}
+
+func newRoot(stdout, stderr io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ashiato",
+		Short: "From event logs to one correlation diagram",
+		Long: `Ashiato (足跡, "footprints") reads event logs and draws each intrusion as one
+picture: the correlation diagram (相関図), from the way in to what was left behind.
+Every arrow opens the raw records behind it, and what was not seen is said.
+
+Exit status: 0 nothing found, 1 something found or a check failed,
+2 the command could not run.`,
+		Example: `  ashiato scan C:\Windows\System32\winevt\Logs --report report.html
+  ashiato scan evidence.zip --rules ~/sigma/rules --lang ja
+  ashiato rules list`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return withHint(err, fmt.Sprintf("see `%s --help`", cmd.CommandPath()))
+	})
+	root.AddCommand(newScan(), newRules(), newScenario(), newVersion())
+	return root
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version and what it was built with",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			revision := ""
+			if info, ok := debug.ReadBuildInfo(); ok {
+				for _, s := range info.Settings {
+					if s.Key == "vcs.revision" {
+						revision = " (" + s.Value + ")"
+					}
+				}
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "ashiato %s%s %s/%s %s\n", version, revision, runtime.GOOS, runtime.GOARCH, runtime.Version())
+			return err
+		},
+	}
+}

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mattn/go-runewidth"
+	"github.com/spf13/cobra"
+
+	"ashiato/internal/detect"
+	"ashiato/internal/ruletest"
+	"ashiato/rules"
+)
+
+func newRules() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rules",
+		Short: "List, show, check and test rules",
+		Long: `Rules are standard Sigma with texts in three languages beside them; the format is
+described in docs/formats/rules.md, the tests in docs/formats/rule-tests.md.`,
+	}
+	cmd.AddCommand(newRulesList(), newRulesShow(), newRulesCheck(), newRulesTest())
+	return cmd
+}
+
+// ruleFlags choose the rules that a subcommand is about: the shipped ones unless
+// --rules names others.
+type ruleFlags struct {
+	rules []string
+	lang  string
+}
+
+func (f *ruleFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&f.rules, "rules", nil, "the rules of this `folder` or file instead of the shipped ones (repeatable)")
+}
+
+func (f *ruleFlags) load() (*ruleset, error) { return loadRules(f.rules, len(f.rules) == 0, nil) }
+
+func newRulesList() *cobra.Command {
+	var f ruleFlags
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the rules: severity, ATT&CK, name, title",
+		Example: `  ashiato rules list
+  ashiato rules list --lang ja
+  ashiato rules list --rules ~/sigma/rules/windows`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			lang, err := language(f.lang)
+			if err != nil {
+				return err
+			}
+			set, err := f.load()
+			if err != nil {
+				return err
+			}
+			list := sigmaRules(set)
+			slices.SortStableFunc(list, func(a, b *detect.Rule) int {
+				if a.Severity != b.Severity {
+					return int(b.Severity) - int(a.Severity)
+				}
+				return strings.Compare(a.Name, b.Name)
+			})
+			names := 0
+			for _, r := range list {
+				names = max(names, len(r.Name))
+			}
+			for _, r := range list {
+				level := lang.T("severity." + r.Severity.String())
+				fmt.Fprintf(cmd.OutOrStdout(), "%s  %-10s  %-*s  %s\n", runewidth.FillRight(level, 13), strings.Join(r.Attack[:min(1, len(r.Attack))], ""),
+					min(names, 48), r.Name, r.TitleIn(string(lang)))
+			}
+			return nil
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&f.lang, "lang", "", "en, ja or ko (default: from the locale)")
+	return cmd
+}
+
+// sigmaRules are the rules of a set without its indicators.
+func sigmaRules(set *ruleset) []*detect.Rule {
+	return slices.DeleteFunc(set.engine.Rules(), func(r *detect.Rule) bool { return strings.HasPrefix(r.ID, "ioc:") })
+}
+
+func newRulesShow() *cobra.Command {
+	var f ruleFlags
+	cmd := &cobra.Command{
+		Use:   "show RULE",
+		Short: "Show a rule: what it means, what to check, and its Sigma text",
+		Long:  "Show a rule by its id, its name, one of its aliases or its file's base name.",
+		Example: `  ashiato rules show DefenseEvasion/EDR.WindowDefender.M11093
+  ashiato rules show mock-folder-file --lang ko`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			lang, err := language(f.lang)
+			if err != nil {
+				return err
+			}
+			set, err := f.load()
+			if err != nil {
+				return err
+			}
+			shown := 0
+			for _, r := range sigmaRules(set) {
+				base := strings.TrimSuffix(filepath.Base(r.Source), filepath.Ext(r.Source))
+				if r.ID != args[0] && !strings.EqualFold(r.Name, args[0]) && base != args[0] && !slices.Contains(r.Aliases, args[0]) {
+					continue
+				}
+				if shown > 0 {
+					fmt.Fprintln(cmd.OutOrStdout())
+				}
+				shown++
+				if err := showRule(cmd, r, string(lang)); err != nil {
+					return err
+				}
+			}
+			if shown == 0 {
+				return withHint(fmt.Errorf("no rule is called %q", args[0]), "`ashiato rules list` names them all")
+			}
+			return nil
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&f.lang, "lang", "", "en, ja or ko (default: from the locale)")
+	return cmd
+}
+
+func showRule(cmd *cobra.Command, r *detect.Rule, lang string) error {
+	out := cmd.OutOrStdout()
+	fmt.Fprintf(out, "%s\n%s  %s\n", r.TitleIn(lang), r.Name, strings.Join(r.Aliases, "  "))
+	text, ok := r.Texts[lang]
+	if !ok {
+		text = r.Texts["en"]
+	}
+	for _, p := range []string{text.Meaning, text.Check, text.Benign, text.Action} {
+		if p != "" {
+			fmt.Fprintf(out, "\n%s\n", p)
+		}
+	}
+	data, err := ruleText(r.Source)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\n--- %s\n%s", r.Source, data)
+	return nil
+}
+
+// ruleText reads a rule's file again, from the pack or from disk.
+func ruleText(name string) ([]byte, error) {
+	if inside, ok := strings.CutPrefix(name, packName+"/"); ok {
+		file, err := rules.FS().Open(inside)
+		if err == nil {
+			defer file.Close()
+			var b strings.Builder
+			buf := make([]byte, 32<<10)
+			for {
+				n, err := file.Read(buf)
+				b.Write(buf[:n])
+				if err != nil {
+					return []byte(b.String()), nil
+				}
+			}
+		}
+	}
+	return os.ReadFile(name)
+}
+
+func newRulesCheck() *cobra.Command {
+	var noTests bool
+	cmd := &cobra.Command{
+		Use:   "check [PATH…]",
+		Short: "Check rules: every fault with file, line, column and a hint",
+		Long: `Check the rules of folders or files, or the shipped ones. Nothing in a rule is
+silently ignored: what is not understood or not supported is named.
+
+Exit status: 0 every rule is good, 1 faults were found, 2 the check could not run.`,
+		Example: `  ashiato rules check my-rules/
+  ashiato rules check ~/sigma/rules`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			set, err := loadRules(args, len(args) == 0, nil)
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			for _, p := range set.problems {
+				fmt.Fprintln(out, p)
+			}
+			warnings := 0
+			for _, r := range set.parsed {
+				for _, w := range r.Warnings {
+					warnings++
+					fmt.Fprintf(out, "%v (warning)\n", w)
+				}
+			}
+			if noTests {
+				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings\n", set.rules, len(set.problems), warnings)
+			} else {
+				missing := ruletest.Missing(set.engine, set.tests)
+				if len(set.tests) == 0 {
+					missing = nil // a rule set that has no tests at all, such as the public one
+				}
+				for _, m := range missing {
+					fmt.Fprintln(out, m)
+				}
+				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings, %d tests missing\n", set.rules, len(set.problems), warnings, len(missing))
+			}
+			if len(set.problems) > 0 {
+				return errFound
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&noTests, "no-tests", false, "do not ask for tests beside the rules")
+	return cmd
+}
+
+func newRulesTest() *cobra.Command {
+	var f ruleFlags
+	cmd := &cobra.Command{
+		Use:   "test [--rules DIR] [PATH…]",
+		Short: "Run the tests beside rules: events in, detections expected",
+		Long: `Run .test files, by default those beside the rules. The last line is
+"N passed, N failed".
+
+Exit status: 0 all passed, 1 some failed, 2 the tests could not run.`,
+		Example: `  ashiato rules test
+  ashiato rules test --rules my-rules/
+  ashiato rules test --rules my-rules/ more-tests/`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			set, err := f.load()
+			if err != nil {
+				return err
+			}
+			tests := set.tests
+			if len(args) > 0 {
+				tests = nil
+				for _, dir := range args {
+					more, err := readTests(dir)
+					if err != nil {
+						return err
+					}
+					tests = append(tests, more...)
+				}
+			}
+			if len(tests) == 0 {
+				return withHint(errors.New("no tests found"), "tests are .test files beside the rules; see docs/formats/rule-tests.md")
+			}
+			out := cmd.OutOrStdout()
+			passed, failed := 0, 0
+			for _, p := range set.problems {
+				fmt.Fprintln(out, p)
+				failed++
+			}
+			for _, t := range tests {
+				res := ruletest.Run(set.engine, t)
+				for _, x := range res.Failures {
+					fmt.Fprintln(out, x)
+				}
+				passed += res.Passed
+				failed += res.Failed
+			}
+			fmt.Fprintf(out, "%d passed, %d failed\n", passed, failed)
+			if failed > 0 {
+				return errFound
+			}
+			return nil
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// readTests reads the .test files of a folder, or one file.
+func readTests(dir string) ([]*ruletest.File, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	root, base := dir, "."
+	if !info.IsDir() {
+		root, base = filepath.Dir(dir), filepath.Base(dir)
+	}
+	var files []*ruletest.File
+	var faults []error
+	err = walkRules(os.DirFS(root), base, func(name string, data []byte) {
+		f, errs := ruletest.Parse(filepath.ToSlash(filepath.Join(root, name)), data)
+		faults = append(faults, errs...)
+		if f != nil {
+			files = append(files, f)
+		}
+	}, ".test")
+	return files, errors.Join(append(faults, err)...)
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+	_ "time/tzdata" // zone names must work on machines without a zone database
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"ashiato/internal/detect"
+	"ashiato/internal/diagram"
+	"ashiato/internal/i18n"
+	"ashiato/internal/report"
+	"ashiato/internal/scan"
+)
+
+// scanFlags are the flags of `ashiato scan` as typed.
+type scanFlags struct {
+	rules    []string
+	noPack   bool
+	iocs     []string
+	report   string
+	svg      string
+	format   string
+	lang     string
+	zone     string
+	since    string
+	until    string
+	hosts    []string
+	minLevel string
+	quiet    bool
+	jobs     int
+}
+
+func newScan() *cobra.Command {
+	var f scanFlags
+	cmd := &cobra.Command{
+		Use:   "scan [flags] PATH…",
+		Short: "Scan event logs and draw each intrusion as one picture",
+		Long: `Scan reads event logs, finds what the rules and indicators say, joins it, and
+tells each intrusion as one incident: root cause, numbered story, detections,
+and the correlation diagram.
+
+PATH is a file or a folder: .evtx, .json, .ndjson, .jsonl, .xml, each also
+compressed (.gz) or inside .zip and .tar archives. Files are recognised by
+content, not by name. What cannot be read is named, counted, and stops nothing.
+
+Exit status: 0 nothing at or above --min-severity, 1 something found,
+2 the scan could not run.`,
+		Example: `  ashiato scan C:\Windows\System32\winevt\Logs
+  ashiato scan case42.zip --report case42.html --lang ja
+  ashiato scan logs/ --rules ~/sigma/rules --min-severity high --format json
+  ashiato scan logs/ --host DESKTOP-7Q2 --since 2026-03-02 --until "2026-03-02 18:00"`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return withHint(errors.New("nothing to scan"), "name at least one file or folder, as in `ashiato scan logs/`")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return runScan(cmd, args, f) },
+	}
+	fl := cmd.Flags()
+	fl.SortFlags = false
+	fl.StringArrayVar(&f.rules, "rules", nil, "add the Sigma rules of this `folder` or file (recursive, repeatable)")
+	fl.BoolVar(&f.noPack, "no-pack", false, "leave out the shipped rules and indicators")
+	fl.StringArrayVar(&f.iocs, "ioc", nil, "add indicators from this `file`: CSV or one per line (repeatable)")
+	fl.StringVar(&f.report, "report", "", "write one self-contained HTML report to this `file`")
+	fl.StringVar(&f.svg, "svg", "", "write one SVG per incident into this `folder`")
+	fl.StringVar(&f.format, "format", "text", "what to print: text, json or ndjson")
+	fl.StringVar(&f.lang, "lang", "", "en, ja or ko (default: from the locale)")
+	fl.StringVar(&f.zone, "zone", "UTC", "time `zone` for people: UTC, Local or a name such as Asia/Tokyo")
+	fl.StringVar(&f.since, "since", "", "leave out events before this `time`")
+	fl.StringVar(&f.until, "until", "", "leave out events after this `time`")
+	fl.StringArrayVar(&f.hosts, "host", nil, "only events of this host (`name`, repeatable)")
+	fl.StringVar(&f.minLevel, "min-severity", "low", "leave out incidents below this `level`: informational, low, medium, high, critical")
+	fl.BoolVar(&f.quiet, "quiet", false, "no progress")
+	fl.IntVar(&f.jobs, "jobs", 0, "how many files or parts are read at once (default: one per processor)")
+	return cmd
+}
+
+func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
+	lang, err := language(f.lang)
+	if err != nil {
+		return err
+	}
+	if f.format != "text" && f.format != "json" && f.format != "ndjson" {
+		return withHint(fmt.Errorf("unknown format %q", f.format), "use text, json or ndjson")
+	}
+	zone, err := time.LoadLocation(f.zone)
+	if err != nil {
+		return withHint(fmt.Errorf("unknown time zone %q", f.zone), "use UTC, Local or a name such as Asia/Tokyo")
+	}
+	minimum, err := detect.ParseSeverity(f.minLevel)
+	if err != nil {
+		return err
+	}
+	since, err := parseTime("--since", f.since, zone, false)
+	if err != nil {
+		return err
+	}
+	until, err := parseTime("--until", f.until, zone, true)
+	if err != nil {
+		return err
+	}
+	if f.jobs < 0 {
+		return fmt.Errorf("--jobs %d: must not be negative", f.jobs)
+	}
+	for _, p := range paths {
+		if _, err := os.Stat(p); err != nil {
+			return withHint(err, "check the path; a name with blanks needs quotes")
+		}
+	}
+	set, err := loadRules(f.rules, !f.noPack, f.iocs)
+	if err != nil {
+		return err
+	}
+	for _, p := range set.problems {
+		fmt.Fprintf(cmd.ErrOrStderr(), "rule left out: %v\n", p)
+	}
+
+	progress := newProgress(cmd.ErrOrStderr(), f.quiet)
+	result, err := scan.Run(cmd.Context(), scan.Options{
+		Paths: paths, Engine: set.engine, Since: since, Until: until, Hosts: f.hosts, MinSeverity: minimum,
+		Jobs: f.jobs, Evidence: f.report != "", Progress: progress.update,
+	})
+	progress.done()
+	if err != nil {
+		return err
+	}
+	doc := &report.Document{
+		Tool: "ashiato", Version: version, RuleSet: set.hash, Args: append([]string{"scan"}, os.Args[min(2, len(os.Args)):]...),
+		Stats: result.Stats, Incidents: result.Incidents, Problems: append(set.reportProblems(), result.Problems...), Gaps: result.Gaps,
+		Evidence: result.Evidence, Lang: lang, Zone: zone, Titles: map[string]string{},
+	}
+	doc.Stats.Rules, doc.Stats.Indicators = set.rules, set.indicators
+	for _, inc := range result.Incidents {
+		doc.Titles[inc.ID] = inc.Title(lang)
+	}
+	if err := writeOutputs(cmd.OutOrStdout(), doc, f); err != nil {
+		return err
+	}
+	if len(result.Incidents) > 0 {
+		return errFound
+	}
+	return nil
+}
+
+// writeOutputs writes the report, the pictures and what was asked for on
+// standard output, in that order, so that a reader of the text finds the files.
+func writeOutputs(stdout io.Writer, doc *report.Document, f scanFlags) error {
+	if f.report != "" {
+		if err := writeFile(f.report, doc.HTML); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+	}
+	if f.svg != "" {
+		if err := os.MkdirAll(f.svg, 0o755); err != nil {
+			return fmt.Errorf("make the folder for diagrams: %w", err)
+		}
+		for _, inc := range doc.Incidents {
+			d := diagram.New(inc, diagram.Options{Lang: doc.Lang, Title: doc.Titles[inc.ID], Zone: doc.Zone, Story: true})
+			if err := writeFile(filepath.Join(f.svg, inc.ID+".svg"), d.SVG); err != nil {
+				return fmt.Errorf("write a diagram: %w", err)
+			}
+		}
+	}
+	out := bufio.NewWriter(stdout)
+	var err error
+	switch f.format {
+	case "json":
+		err = doc.JSON(out)
+	case "ndjson":
+		err = doc.NDJSON(out)
+	default:
+		err = doc.Text(out, report.TextOptions{Color: colour(stdout)})
+	}
+	if err == nil {
+		err = out.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("write to standard output: %w", err)
+	}
+	return nil
+}
+
+// writeFile writes a file through a buffer and reports the first error, that of
+// closing included.
+func writeFile(path string, write func(io.Writer) error) (err error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := file.Close(); err == nil {
+			err = e
+		}
+	}()
+	w := bufio.NewWriter(file)
+	if err := write(w); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// language reads --lang, or the locale if it is not given.
+func language(flag string) (i18n.Lang, error) {
+	if flag != "" {
+		if l, ok := i18n.Parse(flag); ok {
+			return l, nil
+		}
+		return "", withHint(fmt.Errorf("unknown language %q", flag), "use en, ja or ko")
+	}
+	for _, name := range []string{"LC_ALL", "LC_MESSAGES", "LANG"} {
+		if v := os.Getenv(name); v != "" {
+			l, _ := i18n.Parse(v)
+			return l, nil
+		}
+	}
+	return i18n.English, nil
+}
+
+// parseTime reads a time as people write it. Without an offset it is in zone. A
+// date alone means its first instant, or for --until its last.
+func parseTime(flag, value string, zone *time.Location, end bool) (time.Time, error) {
+	if value == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04"} {
+		if t, err := time.ParseInLocation(layout, value, zone); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	if t, err := time.ParseInLocation("2006-01-02", value, zone); err == nil {
+		if end {
+			t = t.AddDate(0, 0, 1).Add(-1)
+		}
+		return t.UTC(), nil
+	}
+	return time.Time{}, withHint(fmt.Errorf("%s: %q is not a time", flag, value), `write 2026-03-02, "2026-03-02 18:00" or 2026-03-02T18:00:00+09:00`)
+}
+
+// colour reports whether w is a terminal that wants colours (https://no-color.org).
+func colour(w io.Writer) bool {
+	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	return isTerminal(w)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

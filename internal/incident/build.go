@@ -1,0 +1,736 @@
+package incident
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ashiato/internal/detect"
+	"ashiato/internal/event"
+	"ashiato/internal/provenance"
+	"ashiato/internal/world"
+)
+
+// Options bound an incident. Zero fields mean the defaults.
+type Options struct {
+	MaxNodes   int // nodes that carry the story; default 2,000
+	MaxContext int // further nodes drawn beside them; default 60
+}
+
+// slack is what records of one happening may be apart.
+const slack = 2 * time.Second
+
+// Build joins detections into incidents: those whose nodes the graph connects
+// over skeleton edges of class A and B are one. The severity of an incident is
+// that of its most severe detection. Incidents come in the order of their first
+// detection; the same sets of events and detections give the same incidents.
+//
+// Detections that point into the graph where it has no node yet add it, so g
+// must not be used elsewhere at the same time.
+func Build(g *provenance.Graph, ds []detect.Detection, opt Options) []*Incident {
+	opt.MaxNodes, opt.MaxContext = cmp.Or(opt.MaxNodes, 2000), cmp.Or(opt.MaxContext, 60)
+	alerts := place(g, ds)
+	groups := components(g, alerts)
+	incidents := make([]*Incident, 0, len(groups))
+	owner := map[provenance.NodeID]*Incident{}
+	for _, group := range groups {
+		b := &builder{g: g, opt: opt, alerts: group.alerts, component: group.nodes, joined: group.joined}
+		i := b.build()
+		incidents = append(incidents, i)
+		if group.joined {
+			for n := range group.nodes {
+				owner[n] = i
+			}
+		}
+	}
+	relate(g, groups, incidents, owner)
+	return incidents
+}
+
+// alert is a placed detection with the arrows that show its event.
+type alert struct {
+	Placed
+	edges []*provenance.Edge
+}
+
+// place marks every detection's node. A record that was read from two files is
+// one detection, cited by its smaller reference.
+func place(g *provenance.Graph, ds []detect.Detection) []alert {
+	type key struct {
+		content [16]byte
+		rule    string
+	}
+	first := map[key]detect.Detection{}
+	for _, d := range ds {
+		k := key{world.Content(d.Event), d.Rule.ID}
+		if have, ok := first[k]; !ok || detect.Compare(d, have) < 0 {
+			first[k] = d
+		}
+	}
+	unique := make([]detect.Detection, 0, len(first))
+	for _, d := range first {
+		unique = append(unique, d)
+	}
+	slices.SortFunc(unique, detect.Compare)
+	alerts := make([]alert, len(unique))
+	for i, d := range unique {
+		m := g.Mark(d.Event)
+		alerts[i] = alert{Placed{d, m.Node}, m.Edges}
+	}
+	return alerts
+}
+
+type group struct {
+	alerts []alert
+	nodes  map[provenance.NodeID]bool
+	joined bool // false for what stands alone at a hub
+}
+
+func carries(e *provenance.Edge) bool { return e.Skeleton && e.Class <= provenance.ClassB }
+
+// components finds the connected components that hold alerts. What is marked at
+// a hub, or on the host as a whole, is nothing's neighbour: it is grouped by
+// node and rule, so that a noisy rule makes one incident there and not a
+// thousand.
+func components(g *provenance.Graph, alerts []alert) []group {
+	var groups []group
+	number := map[provenance.NodeID]int{}
+	alone := map[string]int{}
+	for _, a := range alerts {
+		n := g.Node(a.Node)
+		if n == nil || n.Hub {
+			k := string(a.Node) + "\x00" + a.Rule.ID
+			i, ok := alone[k]
+			if !ok {
+				i = len(groups)
+				alone[k] = i
+				groups = append(groups, group{nodes: map[provenance.NodeID]bool{a.Node: true}})
+			}
+			groups[i].alerts = append(groups[i].alerts, a)
+			continue
+		}
+		i, ok := number[a.Node]
+		if !ok {
+			i = len(groups)
+			groups = append(groups, group{nodes: map[provenance.NodeID]bool{}, joined: true})
+			queue := []provenance.NodeID{a.Node}
+			number[a.Node] = i
+			for len(queue) > 0 {
+				at := queue[0]
+				queue = queue[1:]
+				groups[i].nodes[at] = true
+				for _, list := range [][]*provenance.Edge{g.Out(at), g.In(at)} {
+					for _, e := range list {
+						if !carries(e) {
+							continue
+						}
+						for _, next := range []provenance.NodeID{e.From, e.To} {
+							if _, seen := number[next]; !seen {
+								number[next] = i
+								queue = append(queue, next)
+							}
+						}
+					}
+				}
+			}
+		}
+		groups[i].alerts = append(groups[i].alerts, a)
+	}
+	return groups
+}
+
+// relate names for each incident the others that only guesses lead to.
+func relate(g *provenance.Graph, groups []group, incidents []*Incident, owner map[provenance.NodeID]*Incident) {
+	link := func(a, b *Incident) {
+		if a == nil || b == nil || a == b {
+			return
+		}
+		for _, p := range [][2]*Incident{{a, b}, {b, a}} {
+			if !slices.Contains(p[0].Related, p[1].ID) {
+				p[0].Related = append(p[0].Related, p[1].ID)
+			}
+		}
+	}
+	for gi, group := range groups {
+		if !group.joined {
+			continue
+		}
+		for n := range group.nodes {
+			for _, e := range g.Out(n) {
+				if e.Class != provenance.ClassC {
+					continue
+				}
+				link(incidents[gi], owner[e.To])
+				// Two incidents that a guess leads to from one volume, say.
+				for _, x := range g.In(e.To) {
+					if x.Class == provenance.ClassC {
+						link(incidents[gi], owner[x.From])
+					}
+				}
+			}
+			for _, e := range g.In(n) {
+				if e.Class == provenance.ClassC {
+					link(incidents[gi], owner[e.From])
+				}
+			}
+		}
+	}
+	for _, i := range incidents {
+		slices.Sort(i.Related)
+	}
+}
+
+// builder makes one incident.
+type builder struct {
+	g         *provenance.Graph
+	opt       Options
+	alerts    []alert
+	component map[provenance.NodeID]bool
+	joined    bool
+
+	marked map[provenance.NodeID]time.Time // alert nodes and the last time they alerted
+	onset  map[provenance.NodeID]time.Time // … and the first
+	core   map[provenance.NodeID]bool      // what carries the story
+	after  map[provenance.NodeID]bool      // of those, what alerts led to
+	shown  map[provenance.NodeID]bool      // core and context
+	told   map[*provenance.Edge]bool       // arrows that show an alert
+}
+
+func (b *builder) build() *Incident {
+	i := &Incident{}
+	b.marked, b.onset = map[provenance.NodeID]time.Time{}, map[provenance.NodeID]time.Time{}
+	b.told = map[*provenance.Edge]bool{}
+	for _, a := range b.alerts {
+		i.Detections = append(i.Detections, a.Placed)
+		i.Severity = max(i.Severity, a.Rule.Severity)
+		if t, ok := b.marked[a.Node]; !ok || a.Event.Time.After(t) {
+			b.marked[a.Node] = a.Event.Time
+		}
+		if t, ok := b.onset[a.Node]; !ok || a.Event.Time.Before(t) {
+			b.onset[a.Node] = a.Event.Time
+		}
+		for _, e := range a.edges {
+			b.told[e] = true
+		}
+	}
+	i.ID = identity(b.alerts[0])
+	roots := b.roots()
+	i.Root = roots[0]
+	if len(roots) > 1 {
+		i.Alternatives = roots[1:min(3, len(roots))]
+	}
+	i.Cut = b.choose(i.Root)
+	b.context(i)
+	b.collect(i)
+	b.tell(i)
+	b.score(i)
+	b.remains(i)
+	b.gaps(i)
+	i.TitleKeys = titleKeys(i)
+	return i
+}
+
+// identity is a hash over what the earliest detection's record says, the rule
+// and the node: not over the file it was read from.
+func identity(a alert) string {
+	h := sha256.New()
+	content := world.Content(a.Event)
+	h.Write(content[:])
+	fmt.Fprintf(h, "\x00%s\x00%s", a.Rule.ID, a.Node)
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+var severityWeight = [...]int{detect.Informational: 1, detect.Low: 5, detect.Medium: 15, detect.High: 40, detect.Critical: 80}
+
+func weight(s detect.Severity) int {
+	if int(s) < len(severityWeight) {
+		return severityWeight[s]
+	}
+	return 0
+}
+
+// reachable returns the nodes that lead to (or, forward, come of) the starts in
+// order of time: a cause is not after its effect.
+func (b *builder) reachable(starts map[provenance.NodeID]time.Time, forward bool) map[provenance.NodeID]time.Time {
+	at := map[provenance.NodeID]time.Time{}
+	var queue []provenance.NodeID
+	for n, t := range starts {
+		at[n] = t
+		queue = append(queue, n)
+	}
+	for len(queue) > 0 {
+		n := queue[0]
+		queue = queue[1:]
+		edges := b.g.In(n)
+		if forward {
+			edges = b.g.Out(n)
+		}
+		for _, e := range edges {
+			if !carries(e) {
+				continue
+			}
+			next, t := e.From, at[n]
+			if forward {
+				next = e.To
+				if e.Last.Before(t.Add(-slack)) {
+					continue
+				}
+				if e.First.After(t) {
+					t = e.First
+				}
+			} else {
+				if e.First.After(t.Add(slack)) {
+					continue
+				}
+				if e.Last.Before(t) {
+					t = e.Last
+				}
+			}
+			have, seen := at[next]
+			better := forward && t.Before(have) || !forward && t.After(have)
+			if !seen || better {
+				at[next] = t
+				queue = append(queue, next)
+			}
+		}
+	}
+	return at
+}
+
+// choose selects the nodes of the story: what the root led to, of that what led
+// to alerts or came of them; and alerts the root does not explain, with what
+// connects them.
+func (b *builder) choose(root Root) (cut int) {
+	b.core, b.after = map[provenance.NodeID]bool{}, map[provenance.NodeID]bool{}
+	if !b.joined {
+		for n := range b.component {
+			b.core[n] = true
+		}
+		return 0
+	}
+	n := b.g.Node(root.Node)
+	forward := b.reachable(map[provenance.NodeID]time.Time{root.Node: n.First}, true)
+	back := b.reachable(b.marked, false)
+	ahead := b.reachable(b.onset, true)
+	for id := range ahead {
+		b.after[id] = true
+	}
+	for id := range forward {
+		_, led := back[id]
+		if led || b.after[id] {
+			b.core[id] = true
+		}
+	}
+	for id := range b.core {
+		if b.trivial(id) {
+			delete(b.core, id)
+		}
+	}
+	for _, id := range root.Path {
+		b.core[id] = true
+	}
+	b.core[root.Node] = true
+	for _, a := range b.alerts {
+		if !b.core[a.Node] {
+			b.connect(a.Node)
+		}
+	}
+	if len(b.core) <= b.opt.MaxNodes {
+		return 0
+	}
+	// Nearest to the alerts first.
+	ids := b.byDistance()
+	for _, id := range ids[b.opt.MaxNodes:] {
+		delete(b.core, id)
+		cut++
+	}
+	return cut
+}
+
+// trivial programs do a script's housekeeping; started for nothing else they are
+// context.
+var trivial = func() map[string]bool {
+	m := map[string]bool{}
+	for _, n := range strings.Fields("chcp.com timeout.exe choice.exe find.exe findstr.exe more.com sort.exe where.exe ping.exe werfault.exe sleep.exe mode.com") {
+		m[`c:\windows\system32\`+n], m[`c:\windows\syswow64\`+n] = true, true
+	}
+	return m
+}()
+
+func (b *builder) trivial(id provenance.NodeID) bool {
+	n := b.g.Node(id)
+	if n.Kind != provenance.Process || !trivial[world.PathKey(n.Path)] {
+		return false
+	}
+	if _, alert := b.marked[id]; alert {
+		return false
+	}
+	return !slices.ContainsFunc(b.g.Out(id), carries)
+}
+
+// connect adds an alert's node and the shortest way from it to the core.
+func (b *builder) connect(from provenance.NodeID) {
+	came := map[provenance.NodeID]provenance.NodeID{from: from}
+	queue := []provenance.NodeID{from}
+	for len(queue) > 0 {
+		at := queue[0]
+		queue = queue[1:]
+		if b.core[at] {
+			for n := at; ; n = came[n] {
+				b.core[n] = true
+				if n == from {
+					return
+				}
+			}
+		}
+		for _, list := range [][]*provenance.Edge{b.g.In(at), b.g.Out(at)} {
+			for _, e := range list {
+				if !carries(e) {
+					continue
+				}
+				next := e.From
+				if next == at {
+					next = e.To
+				}
+				if _, seen := came[next]; !seen {
+					came[next] = at
+					queue = append(queue, next)
+				}
+			}
+		}
+	}
+	b.core[from] = true
+}
+
+func (b *builder) byDistance() []provenance.NodeID {
+	distance := map[provenance.NodeID]int{}
+	var queue []provenance.NodeID
+	for n := range b.marked {
+		queue = append(queue, n)
+		distance[n] = 0
+	}
+	slices.Sort(queue)
+	for len(queue) > 0 {
+		at := queue[0]
+		queue = queue[1:]
+		for _, list := range [][]*provenance.Edge{b.g.In(at), b.g.Out(at)} {
+			for _, e := range list {
+				for _, next := range []provenance.NodeID{e.From, e.To} {
+					if _, seen := distance[next]; !seen && carries(e) {
+						distance[next] = distance[at] + 1
+						queue = append(queue, next)
+					}
+				}
+			}
+		}
+	}
+	ids := make([]provenance.NodeID, 0, len(b.core))
+	for id := range b.core {
+		ids = append(ids, id)
+	}
+	far := func(id provenance.NodeID) int {
+		if d, ok := distance[id]; ok {
+			return d
+		}
+		return 1 << 30
+	}
+	slices.SortFunc(ids, func(x, y provenance.NodeID) int {
+		return cmp.Or(cmp.Compare(far(x), far(y)), strings.Compare(string(x), string(y)))
+	})
+	return ids
+}
+
+// Bounds on the context drawn beside one process.
+const (
+	maxSiblings  = 12
+	maxAddresses = 4
+	maxFiles     = 6
+)
+
+// context adds what stands beside the story: the broker that started a process,
+// children that did nothing of note, and where a process wrote or connected to.
+// What does not fit is counted in Cut.
+func (b *builder) context(i *Incident) {
+	b.shown = map[provenance.NodeID]bool{}
+	ids := make([]provenance.NodeID, 0, len(b.core))
+	for id := range b.core {
+		b.shown[id] = true
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for e := range b.told {
+		b.shown[e.From], b.shown[e.To] = true, true
+	}
+	room := b.opt.MaxContext
+	add := func(id provenance.NodeID, count *int, most int) {
+		if b.shown[id] {
+			return
+		}
+		if *count >= most || room <= 0 {
+			i.Cut++
+			return
+		}
+		*count++
+		room--
+		b.shown[id] = true
+	}
+	for _, id := range ids {
+		n := b.g.Node(id)
+		var parents, children, files, addresses int
+		for _, e := range b.g.In(id) {
+			if from := b.g.Node(e.From); from.Kind == provenance.Process && from.Hub && e.Verb == provenance.Started {
+				add(e.From, &parents, 1)
+			}
+		}
+		if n.Hub {
+			continue
+		}
+		for _, e := range b.g.Out(id) {
+			switch to := b.g.Node(e.To); {
+			case e.Verb == provenance.Attached && to.Kind == provenance.Host:
+				add(e.To, &parents, 2)
+			case e.Verb == provenance.Started && to.Kind == provenance.Process && !to.Hub:
+				add(e.To, &children, maxSiblings)
+			case to.Kind == provenance.File && !e.Skeleton && e.Verb == provenance.Wrote:
+				add(e.To, &files, maxFiles)
+			case to.Kind == provenance.Address || to.Kind == provenance.Domain:
+				add(e.To, &addresses, maxAddresses)
+			}
+		}
+	}
+}
+
+// collect gathers the nodes and the arrows among them.
+func (b *builder) collect(i *Incident) {
+	hosts := map[string]string{}
+	for id := range b.shown {
+		n := b.g.Node(id)
+		i.Nodes = append(i.Nodes, n)
+		if b.core[id] && n.Host != "" {
+			k := world.HostKey(n.Host)
+			if have, ok := hosts[k]; !ok || n.Host < have {
+				hosts[k] = n.Host
+			}
+		}
+	}
+	slices.SortFunc(i.Nodes, func(x, y *provenance.Node) int { return strings.Compare(string(x.ID), string(y.ID)) })
+	for _, h := range hosts {
+		i.Hosts = append(i.Hosts, h)
+	}
+	slices.Sort(i.Hosts)
+	for _, n := range i.Nodes {
+		for _, e := range b.g.Out(n.ID) {
+			if !b.shown[e.To] || !b.core[e.From] && !b.core[e.To] && !b.told[e] {
+				continue
+			}
+			i.Edges = append(i.Edges, e)
+		}
+	}
+	slices.SortFunc(i.Edges, provenance.CompareEdges)
+	for _, d := range i.Detections {
+		i.extend(d.Event.Time)
+	}
+	for _, e := range i.Edges {
+		if b.tells(e) {
+			i.extend(e.First)
+			// A long-running context ends whenever; a cause that repeats is part.
+			if e.Count > 1 && b.joined {
+				i.extend(e.Last)
+			}
+		}
+	}
+}
+
+func (i *Incident) extend(t time.Time) {
+	if i.First.IsZero() || t.Before(i.First) {
+		i.First = t
+	}
+	if t.After(i.Last) {
+		i.Last = t
+	}
+}
+
+// tells reports whether an arrow is part of the story.
+func (b *builder) tells(e *provenance.Edge) bool {
+	if b.told[e] {
+		return true
+	}
+	if !b.core[e.From] {
+		return false
+	}
+	to := b.g.Node(e.To)
+	switch {
+	case e.Verb == provenance.Attached && to.Kind == provenance.Host:
+		return true
+	case e.Verb == provenance.Deleted:
+		return b.core[e.To]
+	case e.Verb == provenance.Connected:
+		return b.after[e.From] && b.joined
+	}
+	return e.Skeleton && b.core[e.To]
+}
+
+// score adds up the printed terms; see the doc comment of Incident.Terms.
+func (b *builder) score(i *Incident) {
+	type key struct {
+		rule string
+		node provenance.NodeID
+	}
+	count := map[key]int{}
+	rules := map[string]*detect.Rule{}
+	var order []key
+	for _, d := range i.Detections {
+		k := key{d.Rule.ID, d.Node}
+		if count[k] == 0 {
+			order = append(order, k)
+		}
+		count[k]++
+		rules[d.Rule.ID] = d.Rule
+	}
+	perRule := map[string]int{}
+	nodes := map[string]int{}
+	var ids []string
+	for _, k := range order {
+		if nodes[k.rule] == 0 {
+			ids = append(ids, k.rule)
+		}
+		nodes[k.rule]++
+		perRule[k.rule] += weight(rules[k.rule].Severity) * bits.Len(uint(count[k]))
+	}
+	term := func(name, detail string, points int) {
+		if points != 0 {
+			i.Terms = append(i.Terms, Term{name, detail, points})
+			i.Score += points
+		}
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		term("detection", rules[id].Name+" ×"+strconv.Itoa(nodes[id]), perRule[id])
+	}
+	tactics, sequence := tacticOrder(i.Detections)
+	term("tactics", strconv.Itoa(tactics), 20*tactics)
+	if sequence > 1 {
+		term("tactic-sequence", strconv.Itoa(sequence), 60*(sequence-1))
+	}
+	if len(i.Hosts) > 1 {
+		term("hosts", strconv.Itoa(len(i.Hosts)), 50*(len(i.Hosts)-1))
+	}
+}
+
+// killChain is ATT&CK's order of the tactics an intrusion goes through; those
+// that come at any time have none.
+var killChain = []string{
+	"initial-access", "execution", "privilege-escalation", "defense-evasion", "stealth", "defense-impairment", "persistence",
+	"credential-access", "discovery", "lateral-movement", "collection", "command-and-control", "exfiltration", "impact",
+}
+
+// tacticOrder counts the distinct tactics, and the longest run of tactics that
+// follow each other both in time and in the kill chain.
+func tacticOrder(ds []Placed) (distinct, sequence int) {
+	seen := map[string]bool{}
+	longest := make([]int, len(killChain))
+	for _, d := range ds {
+		at := slices.Clone(longest)
+		for _, t := range d.Rule.Tactics {
+			seen[t] = true
+			n := slices.Index(killChain, t)
+			if n < 0 {
+				continue
+			}
+			best := 0
+			for m := range n {
+				best = max(best, longest[m])
+			}
+			at[n] = max(at[n], best+1)
+		}
+		longest = at
+	}
+	for _, n := range longest {
+		sequence = max(sequence, n)
+	}
+	return len(seen), sequence
+}
+
+// remains lists what was left behind that starts, or hides, by itself.
+func (b *builder) remains(i *Incident) {
+	deleted := map[provenance.NodeID]bool{}
+	written := map[provenance.NodeID]bool{}
+	behaviours := map[provenance.NodeID][]string{}
+	for _, d := range i.Detections {
+		behaviours[d.Node] = append(behaviours[d.Node], d.Rule.Behaviour)
+	}
+	for _, e := range i.Edges {
+		switch e.Verb {
+		case provenance.Deleted:
+			deleted[e.To] = true
+		case provenance.Wrote, provenance.Renamed:
+			if b.core[e.From] {
+				written[e.To] = true
+			}
+		}
+	}
+	for _, n := range i.Nodes {
+		if !b.core[n.ID] || deleted[n.ID] {
+			continue
+		}
+		kind := ""
+		switch n.Kind {
+		case provenance.Service:
+			kind = "service"
+		case provenance.Task:
+			kind = "task"
+		case provenance.Exclusion:
+			kind = "exclusion"
+		case provenance.RegistryValue:
+			kind = "run-key"
+		case provenance.Folder:
+			kind = "folder"
+		case provenance.File:
+			if written[n.ID] {
+				kind = "file"
+			}
+		}
+		if kind != "" {
+			i.Persistence = append(i.Persistence, Persistence{n.ID, kind})
+		}
+	}
+	slices.SortFunc(i.Persistence, func(x, y Persistence) int {
+		return cmp.Or(slices.Index(persistenceOrder, x.Kind)-slices.Index(persistenceOrder, y.Kind), strings.Compare(string(x.Node), string(y.Node)))
+	})
+}
+
+var persistenceOrder = []string{"service", "task", "run-key", "exclusion", "folder", "file"}
+
+// gaps lists what was not seen on the incident's hosts in its time, and the
+// processes of its story whose start no record shows.
+func (b *builder) gaps(i *Incident) {
+	for _, h := range i.Hosts {
+		i.Gaps = append(i.Gaps, b.g.GapsWithin(h, i.First, i.Last)...)
+		g := Gap{Host: h, Reason: "start-not-recorded"}
+		for _, n := range i.Nodes {
+			if !b.core[n.ID] || !n.Implied || world.HostKey(n.Host) != world.HostKey(h) || n.Reason != g.Reason {
+				continue
+			}
+			if g.Count == 0 || n.First.Before(g.From) {
+				g.From = n.First
+			}
+			if n.First.After(g.To) {
+				g.To = n.First
+			}
+			g.Count++
+			if len(n.Evidence) > 0 && len(g.Evidence) < provenance.MaxEdgeEvidence {
+				g.Evidence = append(g.Evidence, n.Evidence[0])
+			}
+		}
+		if g.Count > 0 {
+			slices.SortFunc(g.Evidence, event.EvidenceRef.Compare)
+			i.Gaps = append(i.Gaps, g)
+		}
+	}
+}

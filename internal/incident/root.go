@@ -1,0 +1,221 @@
+package incident
+
+import (
+	"cmp"
+	"container/heap"
+	"math/bits"
+	"slices"
+	"strings"
+	"time"
+
+	"ashiato/internal/provenance"
+	"ashiato/internal/world"
+)
+
+// maxSources bounds how many alert nodes the search for the root starts from:
+// the most severe, then the earliest.
+const maxSources = 64
+
+// exposed are programs that take requests from the network.
+var exposed = map[string]bool{}
+
+// documents are what people open and what may carry code or lead to it.
+var documents = map[string]bool{}
+
+func init() {
+	for _, n := range strings.Fields(`w3wp.exe sqlservr.exe httpd.exe nginx.exe tomcat.exe tomcat7.exe tomcat8.exe tomcat9.exe
+		tomcat10.exe php-cgi.exe mysqld.exe postgres.exe umworkerprocess.exe umservice.exe dns.exe spoolsv.exe ws_tomcatservice.exe`) {
+		exposed[n] = true
+	}
+	for _, n := range strings.Fields(`.doc .docx .docm .dot .dotm .xls .xlsx .xlsm .xlsb .xll .ppt .pptx .pptm .pps .rtf .pdf .one .eml .msg .mht`) {
+		documents[n] = true
+	}
+}
+
+// entry says how the outside world may have come in at a node, and how telling
+// that is: 0 for a typed entry, 1 for a person's own start of a program, 2 for
+// "it was there before". last is whether nothing leads further back.
+func (b *builder) entry(n *provenance.Node, last bool) (kind RootKind, rank int, ok bool) {
+	switch n.Kind {
+	case provenance.Volume:
+		return RootVolume, 0, true
+	case provenance.Logon:
+		return RootRemoteLogon, 0, true
+	case provenance.File:
+		if documents[world.Ext(n.Path)] && b.opened(n) {
+			return RootDocument, 0, true
+		}
+		if z := n.Attr("ZoneId"); z == "3" || z == "4" {
+			return RootDownload, 0, true
+		}
+	case provenance.Process:
+		if exposed[world.Base(world.PathKey(n.Path))] {
+			return RootService, 0, true
+		}
+		if n.Implied {
+			return RootBeforeRecord, 2, last
+		}
+		for _, e := range b.g.In(n.ID) {
+			from := b.g.Node(e.From)
+			if e.Verb != provenance.Started || !from.Hub {
+				continue
+			}
+			switch base := world.Base(world.PathKey(from.Path)); base {
+			case "services.exe", "svchost.exe", "wmiprvse.exe", "taskeng.exe", "msiexec.exe", "wininit.exe", "smss.exe", "system":
+				return RootBeforeRecord, 2, last
+			default:
+				return RootInteractive, 1, true
+			}
+		}
+	}
+	return RootBeforeRecord, 2, last
+}
+
+func (b *builder) opened(n *provenance.Node) bool {
+	for _, e := range b.g.Out(n.ID) {
+		if e.Verb == provenance.Opened {
+			return true
+		}
+	}
+	return false
+}
+
+// label is where the search has come to.
+type label struct {
+	node    provenance.NodeID
+	cost    int
+	horizon time.Time // what happened after it cannot be a cause
+	via     *provenance.Edge
+	from    *label
+	worst   provenance.Class
+}
+
+type frontier []*label
+
+func (f frontier) Len() int { return len(f) }
+func (f frontier) Less(i, j int) bool {
+	return cmp.Or(cmp.Compare(f[i].cost, f[j].cost), f[j].horizon.Compare(f[i].horizon),
+		strings.Compare(string(f[i].node), string(f[j].node)), cmp.Compare(f[i].worst, f[j].worst)) < 0
+}
+func (f frontier) Swap(i, j int) { f[i], f[j] = f[j], f[i] }
+func (f *frontier) Push(x any)   { *f = append(*f, x.(*label)) }
+func (f *frontier) Pop() any {
+	old := *f
+	x := old[len(old)-1]
+	*f = old[:len(old)-1]
+	return x
+}
+
+var classCost = [...]int{provenance.ClassA: 1, provenance.ClassB: 2, provenance.ClassC: 6}
+
+// candidate is a possible root while alerts are counted for it.
+type candidate struct {
+	Root
+	rank   int
+	weight int
+	first  time.Time
+}
+
+// roots finds how it began: from every alert backward along the skeleton, in
+// order of time, by the cheapest way. Of the entries found the one that explains
+// most alerts, by severity, comes first; of equals the more telling kind, then
+// the earlier. There is always at least one.
+func (b *builder) roots() []Root {
+	found := map[provenance.NodeID]*candidate{}
+	if b.joined {
+		for _, start := range b.sources() {
+			b.search(start, found)
+		}
+	}
+	if len(found) == 0 {
+		// What stands alone at a hub or host.
+		id := b.alerts[0].Node
+		found[id] = &candidate{Root: Root{Kind: RootBeforeRecord, Node: id, Confidence: Guess, Path: []provenance.NodeID{id}}}
+	}
+	all := make([]*candidate, 0, len(found))
+	for _, c := range found {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(x, y *candidate) int {
+		return cmp.Or(cmp.Compare(y.weight, x.weight), cmp.Compare(x.rank, y.rank), x.first.Compare(y.first),
+			cmp.Compare(x.Cost, y.Cost), strings.Compare(string(x.Node), string(y.Node)))
+	})
+	roots := make([]Root, len(all))
+	for i, c := range all {
+		roots[i] = c.Root
+	}
+	return roots
+}
+
+type source struct {
+	node   provenance.NodeID
+	at     time.Time
+	weight int
+}
+
+func (b *builder) sources() []source {
+	byNode := map[provenance.NodeID]*source{}
+	var order []*source
+	for _, a := range b.alerts {
+		s := byNode[a.Node]
+		if s == nil {
+			s = &source{node: a.Node, at: b.marked[a.Node]}
+			byNode[a.Node] = s
+			order = append(order, s)
+		}
+		s.weight += weight(a.Rule.Severity)
+	}
+	slices.SortStableFunc(order, func(x, y *source) int { return cmp.Compare(y.weight, x.weight) })
+	all := make([]source, 0, maxSources)
+	for _, s := range order[:min(len(order), maxSources)] {
+		all = append(all, *s)
+	}
+	return all
+}
+
+func (b *builder) search(s source, found map[provenance.NodeID]*candidate) {
+	done := map[provenance.NodeID]bool{}
+	f := &frontier{{node: s.node, horizon: s.at}}
+	for f.Len() > 0 {
+		l := heap.Pop(f).(*label)
+		if done[l.node] {
+			continue
+		}
+		done[l.node] = true
+		n := b.g.Node(l.node)
+		last := true
+		for _, e := range b.g.In(l.node) {
+			if !e.Skeleton || e.First.After(l.horizon.Add(slack)) {
+				continue
+			}
+			last = last && done[e.From]
+			next := &label{
+				node: e.From, horizon: l.horizon, via: e, from: l, worst: max(l.worst, e.Class),
+				cost: l.cost + 1 + classCost[min(int(e.Class), 2)] + min(8, bits.Len(uint(len(b.g.Out(e.From))/16))),
+			}
+			if e.Last.Before(l.horizon) {
+				next.horizon = e.Last
+			}
+			heap.Push(f, next)
+		}
+		kind, rank, ok := b.entry(n, last)
+		if !ok {
+			continue
+		}
+		c := found[l.node]
+		if c == nil {
+			c = &candidate{rank: rank, first: n.First}
+			c.Kind, c.Node, c.Cost = kind, l.node, 1<<30
+			found[l.node] = c
+		}
+		c.weight += s.weight
+		if l.cost < c.Cost {
+			c.Cost = l.cost
+			c.Confidence = [...]Confidence{Certain, Probable, Guess}[min(int(l.worst), 2)]
+			c.Path = nil
+			for x := l; x != nil; x = x.from {
+				c.Path = append(c.Path, x.node)
+			}
+		}
+	}
+}

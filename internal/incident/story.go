@@ -1,0 +1,887 @@
+package incident
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ashiato/internal/detect"
+	"ashiato/internal/i18n"
+	"ashiato/internal/provenance"
+	"ashiato/internal/visible"
+	"ashiato/internal/world"
+)
+
+// chapter is a step while it is being gathered: arrows that one sentence tells.
+type chapter struct {
+	key   string
+	actor provenance.NodeID // who did it, for taking in its own start
+	edges []*provenance.Edge
+	first time.Time
+	order int // of chapters of one moment
+	// things are what the sentence lists, in order of first mention.
+	things []string
+	count  int
+	nodes  map[provenance.NodeID]bool
+	acts   []string // behaviours
+}
+
+// storyGap is how far apart two doings of one kind by one actor may be and still
+// be one sentence.
+const storyGap = 10 * time.Minute
+
+// storyOrder breaks ties of time in the order of cause.
+var storyOrder = map[string]int{
+	"volume-attached": 0, "volume-elsewhere": 0, "logged-on": 0, "from-volume": 1, "started": 3, "folder-created": 4,
+	"copied": 5, "wrote": 5, "elevated": 6, "renamed": 6, "loaded": 7, "excluded": 8,
+}
+
+// copiers are programs whose doing is told as their parent's copying.
+var copiers = map[string]bool{"xcopy.exe": true, "robocopy.exe": true, "copy.exe": true, "makecab.exe": true, "expand.exe": true}
+
+// tell makes the story: every telling arrow goes to a chapter, chapters are
+// numbered in order of time.
+func (b *builder) tell(i *Incident) {
+	t := &teller{b: b, open: map[string]*chapter{}, of: map[*provenance.Edge]*chapter{}, marks: map[provenance.NodeID][]string{}}
+	for _, a := range b.alerts {
+		if at, found := slices.BinarySearch(t.marks[a.Node], a.Rule.Behaviour); !found && a.Rule.Behaviour != "" {
+			t.marks[a.Node] = slices.Insert(t.marks[a.Node], at, a.Rule.Behaviour)
+		}
+	}
+	var starts []*provenance.Edge
+	for _, e := range i.Edges {
+		if !b.tells(e) {
+			continue
+		}
+		if e.Verb == provenance.Started && t.kind(e.From) == provenance.Process {
+			starts = append(starts, e)
+			continue
+		}
+		t.edge(e)
+	}
+	// The latest first, so that a shell knows already what its command did.
+	for n := len(starts) - 1; n >= 0; n-- {
+		t.start(starts[n])
+	}
+	t.behaviours()
+	// A detection that no arrow tells of gets a sentence of its own.
+	told := map[provenance.NodeID]bool{}
+	for _, c := range t.chapters {
+		for n := range c.nodes {
+			told[n] = true
+		}
+	}
+	for _, a := range b.alerts {
+		if told[a.Node] {
+			continue
+		}
+		told[a.Node] = true
+		n := b.g.Node(a.Node)
+		c := &chapter{key: "detected", first: a.Event.Time, order: 9, nodes: map[provenance.NodeID]bool{a.Node: true}}
+		c.things = []string{t.name(n.ID), a.Rule.Name}
+		if a.Rule.Behaviour != "" {
+			c.acts = []string{a.Rule.Behaviour}
+		}
+		t.chapters = append(t.chapters, c)
+	}
+	slices.SortStableFunc(t.chapters, func(x, y *chapter) int {
+		return cmp.Or(x.first.Compare(y.first), cmp.Compare(x.order, y.order), strings.Compare(x.key, y.key),
+			strings.Compare(strings.Join(x.things, "\x00"), strings.Join(y.things, "\x00")))
+	})
+	index := map[*provenance.Edge]int{}
+	for n, e := range i.Edges {
+		index[e] = n
+	}
+	i.EdgeSteps = make([]int, len(i.Edges))
+	for _, c := range t.chapters {
+		s := Step{Number: len(i.Story) + 1, Time: c.first, Behaviours: c.acts}
+		for _, e := range c.edges {
+			s.Edges = append(s.Edges, index[e])
+			i.EdgeSteps[index[e]] = s.Number
+		}
+		slices.Sort(s.Edges)
+		s.Key, s.Args = t.sentence(c)
+		i.Story = append(i.Story, s)
+	}
+}
+
+type teller struct {
+	b        *builder
+	chapters []*chapter
+	open     map[string]*chapter
+	of       map[*provenance.Edge]*chapter
+	marks    map[provenance.NodeID][]string // the behaviours of detections on a node
+}
+
+func (t *teller) kind(id provenance.NodeID) provenance.NodeKind { return t.b.g.Node(id).Kind }
+
+// name is how a node is called in a sentence.
+func (t *teller) name(id provenance.NodeID) string {
+	n := t.b.g.Node(id)
+	switch n.Kind {
+	case provenance.File, provenance.Folder, provenance.RegistryValue, provenance.Exclusion:
+		return n.Path
+	case provenance.Address:
+		if h := n.Attr("DestinationHostname"); h != "" {
+			return h + " (" + n.Label + ")"
+		}
+		for _, e := range t.b.g.In(id) {
+			if e.Verb == provenance.Resolved {
+				return t.b.g.Node(e.From).Label + " (" + n.Label + ")"
+			}
+		}
+	}
+	return n.Label
+}
+
+// into puts an arrow into the open chapter of that key, or a new one if the last
+// was too long ago.
+func (t *teller) into(key, by string, e *provenance.Edge, actor provenance.NodeID, thing string) *chapter {
+	k := key + "\x00" + by
+	c := t.open[k]
+	if c == nil || e.First.Sub(c.last()).Abs() > storyGap {
+		order, known := storyOrder[key]
+		if !known {
+			order = 8
+		}
+		c = &chapter{key: key, actor: actor, first: e.First, order: order, nodes: map[provenance.NodeID]bool{}}
+		t.open[k] = c
+		t.chapters = append(t.chapters, c)
+	}
+	c.take(e)
+	if thing != "" && !slices.Contains(c.things, thing) {
+		c.things = append(c.things, thing)
+	}
+	t.of[e] = c
+	return c
+}
+
+func (c *chapter) last() time.Time {
+	last := c.first
+	for _, e := range c.edges {
+		if e.First.After(last) {
+			last = e.First
+		}
+	}
+	return last
+}
+
+func (c *chapter) take(e *provenance.Edge) {
+	c.edges = append(c.edges, e)
+	c.nodes[e.From], c.nodes[e.To] = true, true
+	if e.First.Before(c.first) {
+		c.first = e.First
+	}
+}
+
+// volumeOf returns the volume that a file in the story lies on, "" if none.
+func (t *teller) volumeOf(file provenance.NodeID) provenance.NodeID {
+	for _, e := range t.b.g.In(file) {
+		if e.Verb == provenance.Contains && t.kind(e.From) == provenance.Volume && t.b.shown[e.From] {
+			return e.From
+		}
+	}
+	return ""
+}
+
+// runner returns the process that a file was run by, "" if by none in the story.
+func (t *teller) runner(file provenance.NodeID) provenance.NodeID {
+	for _, e := range t.b.g.Out(file) {
+		switch e.Verb {
+		case provenance.Executed, provenance.Interpreted, provenance.Opened, provenance.Loaded:
+			if t.b.shown[e.To] {
+				return e.To
+			}
+		}
+	}
+	return ""
+}
+
+// elevation returns the arrow to a process from its start with fewer rights, nil
+// if there is none.
+func (t *teller) elevation(process provenance.NodeID) *provenance.Edge {
+	for _, e := range t.b.g.In(process) {
+		if e.Verb == provenance.Elevated && t.b.core[e.From] {
+			return e
+		}
+	}
+	return nil
+}
+
+// unitOf returns the service or task that ran a process, "" if none did.
+func (t *teller) unitOf(process provenance.NodeID) provenance.NodeID {
+	for _, e := range t.b.g.In(process) {
+		if e.Verb == provenance.RanAs && t.b.shown[e.From] {
+			return e.From
+		}
+	}
+	return ""
+}
+
+// edge finds the chapter of an arrow that is not a plain start.
+func (t *teller) edge(e *provenance.Edge) {
+	from, to := t.kind(e.From), t.kind(e.To)
+	both := string(e.From) + "\x00" + string(e.To)
+	switch e.Verb {
+	case provenance.Attached:
+		if to == provenance.Volume {
+			t.into("volume-elsewhere", both, e, "", t.name(e.From))
+			return
+		}
+		for _, x := range t.b.g.In(e.From) {
+			if x.Verb == provenance.Attached && t.b.shown[x.From] {
+				t.into("volume-elsewhere", string(x.From)+"\x00"+string(x.To), e, "", "")
+				return
+			}
+		}
+		t.into("volume-attached", string(e.From), e, "", t.name(e.From))
+	case provenance.Contains:
+		if from == provenance.Volume {
+			if p := t.runner(e.To); p != "" {
+				t.into("from-volume", string(p), e, p, "")
+				return
+			}
+		}
+		t.into("contains", both, e, "", t.name(e.To))
+	case provenance.Opened, provenance.Interpreted, provenance.Executed:
+		if low := t.elevation(e.To); low != nil && e.Verb == provenance.Executed {
+			t.into("elevated", string(low.From)+"\x00"+string(low.To), e, low.From, "")
+			return
+		}
+		switch {
+		case from == provenance.Volume || t.volumeOf(e.From) != "":
+			t.into("from-volume", string(e.To), e, e.To, "")
+		case t.unitOf(e.To) != "":
+			t.into("unit-ran", string(t.unitOf(e.To))+"\x00"+string(e.To), e, e.To, "")
+		default:
+			t.into("file-ran", string(e.To), e, e.To, t.name(e.From))
+		}
+	case provenance.Loaded:
+		if u := t.unitOf(e.To); u != "" && t.kind(u) == provenance.Service {
+			t.into("unit-ran", string(u)+"\x00"+string(e.To), e, e.To, "")
+			return
+		}
+		t.into("loaded", string(e.To), e, e.To, t.name(e.From))
+	case provenance.Elevated:
+		t.into("elevated", both, e, e.From, t.name(e.To))
+	case provenance.Created:
+		t.into("folder-created", string(e.From), e, e.From, t.name(e.To))
+	case provenance.Wrote, provenance.Hid, provenance.Renamed, provenance.Deleted:
+		t.fileEdge(e, from, to)
+	case provenance.Excluded:
+		t.into("excluded", string(t.origin(e.From)), e, t.origin(e.From), t.name(e.To))
+	case provenance.Registered, provenance.Configured:
+		switch to {
+		case provenance.Service, provenance.Task:
+			t.into("unit-registered", string(e.To), e, "", "")
+		default:
+			t.into("value-set", string(e.From), e, e.From, t.name(e.To))
+		}
+	case provenance.RanAs:
+		t.into("unit-ran", both, e, e.To, "")
+	case provenance.Started: // by a registry value
+		t.into("value-ran", both, e, e.To, t.name(e.From))
+	case provenance.Connected, provenance.Resolved:
+		if from == provenance.Domain {
+			t.into("resolves", both, e, "", t.name(e.To))
+			return
+		}
+		c := t.into("connected", string(e.From), e, e.From, "")
+		c.reached(t.name(e.To), e.Verb == provenance.Connected)
+	case provenance.Injected:
+		t.into("injected", both, e, e.From, t.name(e.To))
+	case provenance.Accessed:
+		t.into("accessed", both, e, e.From, t.name(e.To))
+	case provenance.LoggedOn:
+		t.into("logged-on", string(e.From), e, "", t.name(e.From))
+	default:
+		t.into("related", both, e, "", t.name(e.To))
+	}
+}
+
+// origin is on whose behalf a tool acted: powershell.exe, started only to set an
+// exclusion, acts for its parent.
+func (t *teller) origin(process provenance.NodeID) provenance.NodeID {
+	for _, e := range t.b.g.In(process) {
+		if e.Verb == provenance.Started && carries(e) && t.b.core[e.From] && t.kind(e.From) == provenance.Process {
+			return e.From
+		}
+	}
+	return process
+}
+
+// tools are programs that only do what the process that started them wants.
+var tools = map[string]bool{"sc.exe": true, "reg.exe": true, "schtasks.exe": true, "net.exe": true, "net1.exe": true}
+
+// behalf is origin for the tools that register things, also behind a shell that
+// was started for that one command.
+func (t *teller) behalf(process provenance.NodeID) provenance.NodeID {
+	if !tools[strings.ToLower(t.b.g.Node(process).Label)] {
+		return process
+	}
+	by := t.origin(process)
+	if strings.EqualFold(t.b.g.Node(by).Label, "cmd.exe") {
+		children := 0
+		for _, e := range t.b.g.Out(by) {
+			if e.Verb == provenance.Started && t.b.core[e.To] {
+				children++
+			}
+		}
+		if children == 1 {
+			by = t.origin(by)
+		}
+	}
+	return by
+}
+
+func (t *teller) fileEdge(e *provenance.Edge, from, to provenance.NodeKind) {
+	volume := provenance.NodeID("")
+	switch to {
+	case provenance.Volume:
+		volume = e.To
+	case provenance.File, provenance.Folder:
+		if from == provenance.Process {
+			// Written to a volume that the story knows the actor wrote to.
+			for _, x := range t.b.g.Out(e.From) {
+				if t.kind(x.To) == provenance.Volume && t.b.shown[x.To] && t.on(x.To, e.To) {
+					volume = x.To
+				}
+			}
+		}
+	}
+	if volume != "" {
+		thing := ""
+		if to != provenance.Volume {
+			thing = t.name(e.To)
+		}
+		c := t.into("to-volume", string(e.From)+"\x00"+string(volume), e, e.From, thing)
+		if e.Verb == provenance.Hid {
+			c.count += e.Count
+		}
+		return
+	}
+	actor := e.From
+	switch {
+	case from != provenance.Process:
+		t.into("renamed", string(e.From), e, "", t.name(e.To))
+		return
+	case e.Verb == provenance.Deleted:
+		t.into("deleted", string(actor), e, actor, t.name(e.To))
+		return
+	case e.Verb == provenance.Hid:
+		t.into("hidden", string(actor), e, actor, t.name(e.To))
+		return
+	case copiers[strings.ToLower(t.b.g.Node(actor).Label)]:
+		actor = t.origin(actor)
+		t.into("copied", string(actor), e, actor, t.name(e.To))
+		return
+	}
+	t.into("wrote", string(actor), e, actor, t.name(e.To))
+}
+
+// on reports whether a file's path is on a volume, by its drive letter.
+func (t *teller) on(volume, file provenance.NodeID) bool {
+	l := strings.ToLower(t.b.g.Node(volume).Attr("DriveLetter"))
+	return l != "" && strings.HasPrefix(strings.ToLower(t.b.g.Node(file).Path), l)
+}
+
+// start finds the chapter of a process start: that of what ran it; that of the
+// first thing it did, if it and what it started did nothing but that; else one
+// with the other starts by its parent that are of the same behaviours.
+func (t *teller) start(e *provenance.Edge) {
+	child := e.To
+	for _, x := range t.b.g.In(child) {
+		c := t.of[x]
+		if c == nil {
+			continue
+		}
+		switch c.key {
+		case "from-volume", "file-ran", "unit-ran", "value-ran", "logged-on", "elevated":
+			if t.elevation(child) != nil && c.key != "elevated" {
+				continue
+			}
+			c.take(e)
+			if c.key == "file-ran" && c.actor == child {
+				c.key = "started" // told as a start, of what was written before
+				c.things = []string{t.name(child)}
+				c.actor = e.From
+			}
+			t.of[e] = c
+			return
+		}
+	}
+	var own *chapter
+	one := true
+	for _, x := range t.b.g.Out(child) {
+		c := t.of[x]
+		switch {
+		case c == nil, x == e:
+			continue
+		case c.key == "started":
+			one = false
+		case own == nil:
+			own = c
+		case own != c && (x.Verb == provenance.Started || x.Verb == provenance.Elevated):
+			one = false
+		case c.first.Before(own.first):
+			own = c
+		}
+	}
+	if own != nil && one {
+		own.take(e)
+		t.of[e] = own
+		return
+	}
+	acts := t.marks[child]
+	c := t.into("started", string(e.From)+"\x00"+strings.Join(acts, ","), e, e.From, "")
+	c.actor = e.From
+	// Starts come latest first.
+	if name := t.name(child); !slices.Contains(c.things, name) {
+		c.things = slices.Insert(c.things, 0, name)
+	}
+}
+
+// behaviours gives each chapter the behaviours of the detections it tells of:
+// those that cite one of its arrows' records, else the first chapter in which
+// the marked node is.
+func (t *teller) behaviours() {
+	for _, a := range t.b.alerts {
+		if a.Rule.Behaviour == "" {
+			continue
+		}
+		hit := false
+		for _, e := range a.edges {
+			if c := t.of[e]; c != nil {
+				c.act(a.Rule.Behaviour)
+				hit = true
+			}
+		}
+		if hit {
+			continue
+		}
+		var best *chapter
+		for _, c := range t.chapters {
+			if !c.nodes[a.Node] {
+				continue
+			}
+			near := c.first.Sub(a.Event.Time).Abs()
+			if best == nil || near < best.first.Sub(a.Event.Time).Abs() {
+				best = c
+			}
+		}
+		if best != nil {
+			best.act(a.Rule.Behaviour)
+		}
+	}
+}
+
+func (c *chapter) act(behaviour string) {
+	if i, found := slices.BinarySearch(c.acts, behaviour); !found {
+		c.acts = slices.Insert(c.acts, i, behaviour)
+	}
+}
+
+func (c *chapter) has(behaviours ...string) bool {
+	return slices.ContainsFunc(behaviours, func(b string) bool { return slices.Contains(c.acts, b) })
+}
+
+// reached adds where a process connected to; a name looked up on the way is
+// part of it.
+func (c *chapter) reached(name string, connected bool) {
+	for n, have := range c.things {
+		if have == name || strings.HasPrefix(have, name+" (") {
+			return
+		}
+		if connected && strings.HasPrefix(name, have+" (") {
+			c.things[n] = name
+			return
+		}
+	}
+	c.things = append(c.things, name)
+}
+
+// list writes the things of a sentence, the first few by name.
+func list(things []string) string {
+	const named = 4
+	text := strings.Join(things[:min(named, len(things))], ", ")
+	if len(things) > named {
+		text += ", … +" + strconv.Itoa(len(things)-named)
+	}
+	return text
+}
+
+// sentence chooses a chapter's template and its arguments.
+func (t *teller) sentence(c *chapter) (key string, args []string) {
+	actor := ""
+	if c.actor != "" {
+		actor = t.name(c.actor)
+	}
+	things := list(c.things)
+	g := t.b.g
+	switch c.key {
+	case "volume-attached":
+		n := g.Node(c.edges[0].From)
+		if s := n.Attr("Serial"); s != "" {
+			return "volume-attached", []string{things, n.Host, s}
+		}
+		return "volume-attached-no-serial", []string{things, n.Host}
+	case "volume-elsewhere":
+		for _, e := range c.edges {
+			if to := g.Node(e.To); to.Kind == provenance.Volume {
+				return "volume-elsewhere", []string{t.name(e.From), to.Host, to.Attr("Serial")}
+			}
+		}
+	case "from-volume":
+		return t.fromVolume(c)
+	case "folder-created":
+		if c.has("mock-folder") {
+			return "mock-folder-created", []string{actor, things}
+		}
+	case "copied":
+		if c.has("mock-folder") {
+			return "copied-mock", []string{actor, things}
+		}
+	case "wrote":
+		if c.has("dropped-program") {
+			return "dropped", []string{actor, things}
+		}
+		if c.has("credential-theft") {
+			return "wrote-credentials", []string{actor, things}
+		}
+	case "elevated":
+		n := g.Node(c.edges[0].To)
+		for _, e := range c.edges {
+			if e.Verb == provenance.Elevated {
+				n = g.Node(e.To)
+			}
+		}
+		if c.has("auto-elevation", "mock-folder", "uac-bypass") {
+			return "elevated-silently", []string{n.Path, n.Attr("IntegrityLevel")}
+		}
+		return "elevated", []string{n.Path, n.Attr("IntegrityLevel")}
+	case "loaded":
+		if c.has("side-load") {
+			return "side-loaded", []string{actor, things}
+		}
+	case "excluded":
+		return "excluded", []string{actor, things}
+	case "unit-registered":
+		return t.registered(c)
+	case "unit-ran":
+		return t.ran(c)
+	case "value-set":
+		e := c.edges[0]
+		if strings.Contains(strings.ToLower(g.Node(e.To).Path), `\currentversion\run`) {
+			return "run-key-set", []string{actor, things, g.Node(e.To).Attr("Details")}
+		}
+		if t.kind(e.To) == provenance.RegistryValue {
+			return "registry-set", []string{actor, things}
+		}
+	case "value-ran":
+		return "run-key-ran", []string{things, t.name(c.edges[0].To)}
+	case "connected":
+		reached := false
+		for _, e := range c.edges {
+			reached = reached || e.Verb == provenance.Connected
+		}
+		switch {
+		case !reached:
+			return "resolved", []string{actor, things}
+		case c.has("mining") || slices.Contains(t.marks[c.actor], "mining"):
+			return "mining", []string{actor, things}
+		case c.has("download"):
+			return "downloaded", []string{actor, things}
+		}
+	case "to-volume":
+		return t.toVolume(c)
+	case "started":
+		switch {
+		case c.has("mining"):
+			return "miner-started", []string{actor, things}
+		case c.has("credential-theft"):
+			return "started-credentials", []string{actor, things}
+		case c.has("cleanup"):
+			return "cleaned-up", []string{actor, things}
+		}
+	case "accessed":
+		if c.has("credential-theft") {
+			return "accessed-credentials", []string{actor, things}
+		}
+	case "logged-on":
+		n := g.Node(c.edges[0].From)
+		return "logged-on", []string{things, n.Path, n.Host}
+	case "renamed":
+		return "renamed", []string{t.name(c.edges[0].From), things}
+	case "resolves":
+		return "resolves", []string{t.name(c.edges[0].From), things}
+	case "contains":
+		return "contains", []string{t.name(c.edges[0].From), things}
+	case "related":
+		return "related", []string{t.name(c.edges[0].From), things}
+	case "detected":
+		return "detected", []string{c.things[0], c.things[1]}
+	case "file-ran":
+		return "file-ran", []string{things, actor}
+	}
+	return c.key, []string{actor, things}
+}
+
+// fromVolume tells how something on a removable volume came to run.
+func (t *teller) fromVolume(c *chapter) (string, []string) {
+	var shortcut, file, process string
+	verb := provenance.Opened
+	process = t.name(c.actor)
+	for _, e := range c.edges {
+		switch e.Verb {
+		case provenance.Opened, provenance.Interpreted, provenance.Executed:
+			if t.kind(e.From) == provenance.Volume {
+				if file == "" {
+					file = t.name(e.From)
+				}
+				continue
+			}
+			if world.Ext(t.b.g.Node(e.From).Path) == ".lnk" {
+				shortcut = t.name(e.From)
+				continue
+			}
+			file, verb = t.name(e.From), e.Verb
+		}
+	}
+	parent := ""
+	for _, e := range c.edges {
+		if e.Verb == provenance.Started {
+			parent = t.name(e.From)
+		}
+	}
+	switch {
+	case shortcut != "" && file != "":
+		return "shortcut-opened", []string{shortcut, process, file}
+	case shortcut != "":
+		return "shortcut-started", []string{shortcut, process}
+	case verb == provenance.Executed:
+		return "program-from-volume", []string{file}
+	case verb == provenance.Interpreted && parent != "":
+		return "script-started", []string{parent, process, file}
+	case verb == provenance.Interpreted:
+		return "script-from-volume", []string{process, file}
+	}
+	return "opened-from-volume", []string{process, file}
+}
+
+// registered tells that a service or task was registered, by whom as far as
+// known, and what it runs.
+func (t *teller) registered(c *chapter) (string, []string) {
+	n := t.b.g.Node(c.edges[0].To)
+	kind, runs := "service", cmp.Or(n.Attr("ServiceDll"), n.Attr("ImagePath"))
+	if n.Kind == provenance.Task {
+		kind, runs = "task", n.Attr("TaskAction")
+	}
+	by := ""
+	changed := true
+	for _, e := range c.edges {
+		if e.To != n.ID {
+			continue
+		}
+		if e.Verb == provenance.Registered {
+			changed = false
+		}
+		if k := t.kind(e.From); k == provenance.Process || k == provenance.Logon {
+			if by == "" || e.Verb == provenance.Registered {
+				by = t.name(t.behalf(e.From))
+			}
+		}
+	}
+	name := n.Label
+	if n.Kind == provenance.Task {
+		name = n.Path
+	}
+	if runs == "" {
+		runs = "?"
+	}
+	switch {
+	case changed:
+		return kind + "-changed", []string{by, name, runs}
+	case by == "":
+		return kind + "-registered-unknown", []string{name, runs}
+	case c.has("mining"):
+		return "miner-" + kind + "-registered", []string{by, name, runs}
+	}
+	return kind + "-registered", []string{by, name, runs}
+}
+
+// ran tells what a service or task ran.
+func (t *teller) ran(c *chapter) (string, []string) {
+	unit, process := "", t.name(c.actor)
+	kind := "service"
+	dll := ""
+	for _, e := range c.edges {
+		switch e.Verb {
+		case provenance.RanAs:
+			n := t.b.g.Node(e.From)
+			unit = n.Label
+			if n.Kind == provenance.Task {
+				kind, unit = "task", n.Path
+			}
+		case provenance.Loaded:
+			dll = t.name(e.From)
+		}
+	}
+	if unit == "" {
+		return "started", []string{process, dll}
+	}
+	if dll != "" {
+		return "service-loaded", []string{unit, process, dll}
+	}
+	return kind + "-ran", []string{unit, process}
+}
+
+// toVolume tells what a process did to a removable volume.
+func (t *teller) toVolume(c *chapter) (string, []string) {
+	actor, volume := t.name(c.actor), ""
+	for _, e := range c.edges {
+		if t.kind(e.To) == provenance.Volume {
+			volume = t.name(e.To)
+		}
+	}
+	// The shortcut is the lure and is written last: name it first.
+	things := slices.Clone(c.things)
+	slices.SortStableFunc(things, func(a, b string) int {
+		return cmp.Compare(lure(a), lure(b))
+	})
+	switch {
+	case c.count > 0 && len(things) > 0:
+		return "spread", []string{actor, volume, strconv.Itoa(c.count), list(things)}
+	case c.count > 0:
+		return "hid-on-volume", []string{actor, volume, strconv.Itoa(c.count)}
+	case c.has("usb-spread"):
+		return "spread-files", []string{actor, volume, list(things)}
+	}
+	return "wrote-to-volume", []string{actor, volume, list(things)}
+}
+
+func lure(path string) int {
+	if world.Ext(path) == ".lnk" {
+		return 0
+	}
+	return 1
+}
+
+// Sentence is a step of the story in the language. Characters in telemetry that
+// mislead the eye are made visible.
+func (i *Incident) Sentence(s Step, l i18n.Lang) string {
+	args := make([]string, len(s.Args))
+	for n, a := range s.Args {
+		args[n] = visible.Text(a)
+	}
+	return l.T("story."+s.Key, args...)
+}
+
+// titleOrder are the behaviours that a title tells of, in its order; the first
+// of a row that was seen speaks for the row.
+var titleOrder = [][]string{
+	{"mock-folder", "uac-bypass", "auto-elevation", "side-load"},
+	{"defender-exclusion", "defense-tampering"},
+	{"credential-theft"},
+	{"log-cleared"},
+	{"download"},
+	{"service-and-task", "service-persistence", "task-persistence", "persistence"},
+	{"lateral-movement"},
+	{"usb-spread"},
+}
+
+// titleSubjects are the behaviours that say what an intrusion is after, most
+// telling first.
+var titleSubjects = []string{"mining", "credential-theft", "known-malware", "usb-script", "usb-spread", "lateral-movement", "defense-tampering", "log-cleared"}
+
+// titleKeys are the root kind, then the behaviours a title tells of. Behaviours
+// of informational and low detections do not make titles.
+func titleKeys(i *Incident) []string {
+	seen := map[string]bool{}
+	for _, d := range i.Detections {
+		if b := d.Rule.Behaviour; b != "" && (d.Rule.Severity >= detect.Medium || i.Severity < detect.Medium) {
+			seen[b] = true
+		}
+	}
+	service := seen["service-persistence"] || seen["service-dll"] || seen["service-run"]
+	if service {
+		seen["service-persistence"] = true
+	}
+	if service && seen["task-persistence"] {
+		seen["service-and-task"] = true
+	}
+	keys := []string{string(i.Root.Kind)}
+	for _, s := range titleSubjects {
+		if seen[s] {
+			keys = append(keys, "subject-"+s)
+			break
+		}
+	}
+	for _, row := range titleOrder {
+		for _, b := range row {
+			if seen[b] {
+				if !(len(keys) > 1 && keys[1] == "subject-"+b) {
+					keys = append(keys, b)
+				}
+				break
+			}
+		}
+	}
+	return keys
+}
+
+// Title is the incident's headline in the language: what it is after and how it
+// came in, then what it did. An incident of which no rule says what kind of
+// thing it is has its most severe detection as its headline.
+func (i *Incident) Title(l i18n.Lang) string {
+	subject := ""
+	var clauses []string
+	for _, k := range i.TitleKeys[min(1, len(i.TitleKeys)):] {
+		if strings.HasPrefix(k, "subject-") {
+			subject = l.T("title." + k)
+			continue
+		}
+		clauses = append(clauses, l.T("title."+k))
+	}
+	if subject == "" && len(clauses) < 2 {
+		return i.plainTitle(l)
+	}
+	if subject == "" {
+		subject = l.T("title.subject")
+	}
+	head := l.T("title.head", subject)
+	if len(i.TitleKeys) > 0 && l.Has("title.head-"+i.TitleKeys[0]) {
+		head = l.T("title.head-"+i.TitleKeys[0], subject)
+	}
+	if len(clauses) == 0 {
+		return l.T("title.on-host", head, i.where())
+	}
+	return l.T("title.with", head, strings.Join(clauses, l.T("title.comma")))
+}
+
+// plainTitle names the most severe detection, the first of those, what it is
+// about and the host.
+func (i *Incident) plainTitle(l i18n.Lang) string {
+	if len(i.Detections) == 0 {
+		return l.T("title.subject")
+	}
+	top := i.Detections[0]
+	for _, d := range i.Detections {
+		if d.Rule.Severity > top.Rule.Severity {
+			top = d
+		}
+	}
+	label := ""
+	for _, n := range i.Nodes {
+		if n.ID == top.Node && n.Kind != provenance.Host {
+			label = n.Label
+		}
+	}
+	if label == "" {
+		return l.T("title.on-host", top.Rule.TitleIn(string(l)), i.where())
+	}
+	return l.T("title.detection", top.Rule.TitleIn(string(l)), visible.Text(label), i.where())
+}
+
+func (i *Incident) where() string { return visible.Text(strings.Join(i.Hosts, ", ")) }

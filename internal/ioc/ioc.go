@@ -1,0 +1,348 @@
+// Package ioc holds sets of indicators of compromise and finds them in events:
+// file hashes, addresses, networks, domains, URLs and file paths.
+//
+// Parse reads a list, New makes a Set of one or more lists, Set.Match looks an
+// event's fields up. A Set is immutable and safe for concurrent use; what it
+// finds depends on the event alone. Looking up costs a few hash look-ups per
+// field, whatever the size of the set.
+package ioc
+
+import (
+	"cmp"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"ashiato/internal/event"
+)
+
+// Kind is what an indicator identifies. The words are stable machine output.
+type Kind string
+
+// The kinds.
+const (
+	MD5     Kind = "md5"
+	SHA1    Kind = "sha1"
+	SHA256  Kind = "sha256"
+	IP      Kind = "ip"
+	Network Kind = "network"
+	Domain  Kind = "domain"
+	URL     Kind = "url"
+	Path    Kind = "path"
+)
+
+// Kinds returns every kind.
+func Kinds() []Kind { return []Kind{MD5, SHA1, SHA256, IP, Network, Domain, URL, Path} }
+
+// Group joins the kinds that people are told the same about: "hash",
+// "address", "domain", "url" and "path".
+func (k Kind) Group() Kind {
+	switch k {
+	case MD5, SHA1, SHA256:
+		return "hash"
+	case IP, Network:
+		return "address"
+	}
+	return k
+}
+
+// Indicator is one entry of a list.
+type Indicator struct {
+	Kind Kind
+	// Value is the indicator in its normal form: hashes, domains, schemes and
+	// host names in lower case, addresses in their short form, defanging undone.
+	Value string
+	// Description is the list's own text, "" if it has none.
+	Description string
+	// File and Line are where it was read; the first place, if it was given
+	// more than once.
+	File string
+	Line int
+}
+
+// Set is a collection of indicators.
+type Set struct {
+	list    []*Indicator
+	exact   map[string]*Indicator // hashes, domains, URLs and paths, by Kind and match form
+	ips     map[netip.Addr]*Indicator
+	nets    map[netip.Prefix]*Indicator
+	lengths []netip.Prefix // one per prefix length and family in nets, longest first
+	kinds   map[Kind]bool
+}
+
+// New makes a Set. Of indicators that are equal the first counts.
+func New(lists ...[]Indicator) *Set {
+	s := &Set{
+		exact: map[string]*Indicator{}, ips: map[netip.Addr]*Indicator{}, nets: map[netip.Prefix]*Indicator{}, kinds: map[Kind]bool{},
+	}
+	for _, list := range lists {
+		for i := range list {
+			s.add(list[i])
+		}
+	}
+	slices.SortFunc(s.list, func(a, b *Indicator) int {
+		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Value, b.Value))
+	})
+	slices.SortFunc(s.lengths, func(a, b netip.Prefix) int { return b.Bits() - a.Bits() })
+	return s
+}
+
+func (s *Set) add(i Indicator) {
+	p := &i
+	switch i.Kind {
+	case IP:
+		a, err := netip.ParseAddr(i.Value)
+		if err != nil || s.ips[a] != nil {
+			return
+		}
+		s.ips[a] = p
+	case Network:
+		n, err := netip.ParsePrefix(i.Value)
+		if err != nil || s.nets[n] != nil {
+			return
+		}
+		s.nets[n] = p
+		same := func(o netip.Prefix) bool { return o.Bits() == n.Bits() && o.Addr().Is4() == n.Addr().Is4() }
+		if !slices.ContainsFunc(s.lengths, same) {
+			s.lengths = append(s.lengths, n)
+		}
+	default:
+		key := exactKey(i.Kind, i.Value)
+		if s.exact[key] != nil {
+			return
+		}
+		s.exact[key] = p
+	}
+	s.kinds[i.Kind] = true
+	s.list = append(s.list, p)
+}
+
+func exactKey(k Kind, value string) string {
+	if k == Path {
+		value = strings.ToLower(value)
+	}
+	return string(k) + "\x00" + value
+}
+
+// Indicators returns the set's indicators, by kind and value.
+func (s *Set) Indicators() []*Indicator { return slices.Clone(s.list) }
+
+// Hit is an indicator that an event holds, with the fields it was found in, in
+// the order of the tables below.
+type Hit struct {
+	Indicator *Indicator
+	Fields    []event.Field
+}
+
+// What is looked for where. The names are the taxonomy's and Defender's.
+var (
+	hashFields = []string{
+		"Hashes", "Hash", "MD5", "md5", "SHA1", "sha1", "SHA256", "sha256", "FileHash", "Sha256Hash", "Imphash",
+	}
+	addressFields = []string{
+		"DestinationIp", "SourceIp", "DestAddress", "SourceAddress", "IpAddress", "ClientAddress", "RemoteAddress", "QueryResults",
+	}
+	domainFields = []string{"QueryName", "DestinationHostname", "SourceHostname"}
+	pathFields   = []string{
+		"Image", "ParentImage", "TargetFilename", "ImageLoaded", "SourceImage", "TargetImage", "ImagePath", "ServiceFileName", "Path",
+	}
+	textFields = []string{
+		"CommandLine", "ParentCommandLine", "ScriptBlockText", "Contents", "TaskContent", "Details", "ImagePath", "url", "Url", "RemoteName",
+	}
+)
+
+// Match appends a Hit for every indicator found in e, ordered by kind and
+// value, and returns dst. e must be normalised.
+func (s *Set) Match(e *event.Event, dst []Hit) []Hit {
+	start := len(dst)
+	hit := func(i *Indicator, field, value string) {
+		if i == nil {
+			return
+		}
+		f := event.Field{Name: field, Value: value}
+		for n := start; n < len(dst); n++ {
+			if dst[n].Indicator == i {
+				if !slices.Contains(dst[n].Fields, f) {
+					dst[n].Fields = append(dst[n].Fields, f)
+				}
+				return
+			}
+		}
+		dst = append(dst, Hit{i, []event.Field{f}})
+	}
+	if s.kinds[MD5] || s.kinds[SHA1] || s.kinds[SHA256] {
+		each(e, hashFields, func(field, value string) {
+			for _, h := range hashesIn(value) {
+				hit(s.exact[exactKey(hashKind(h), strings.ToLower(h))], field, value)
+			}
+		})
+	}
+	if len(s.ips) > 0 || len(s.nets) > 0 {
+		each(e, addressFields, func(field, value string) {
+			for _, part := range strings.FieldsFunc(value, func(r rune) bool { return r == ';' || r == ',' || r == ' ' }) {
+				a, ok := address(part)
+				if !ok {
+					continue
+				}
+				hit(s.ips[a], field, value)
+				for _, l := range s.lengths {
+					if l.Addr().Is4() == a.Is4() {
+						if n, err := a.Prefix(l.Bits()); err == nil {
+							hit(s.nets[n], field, value)
+						}
+					}
+				}
+			}
+		})
+	}
+	if s.kinds[Domain] {
+		each(e, domainFields, func(field, value string) {
+			s.domain(value, func(i *Indicator) { hit(i, field, value) })
+		})
+	}
+	if s.kinds[Path] {
+		each(e, pathFields, func(field, value string) { hit(s.exact[exactKey(Path, value)], field, value) })
+	}
+	if s.kinds[URL] || s.kinds[Domain] {
+		each(e, textFields, func(field, value string) {
+			for _, u := range urlsIn(value) {
+				if i := s.exact[exactKey(URL, u)]; i != nil {
+					hit(i, field, value)
+				}
+				if parsed, err := url.Parse(u); err == nil {
+					s.domain(parsed.Hostname(), func(i *Indicator) { hit(i, field, value) })
+				}
+			}
+		})
+	}
+	slices.SortFunc(dst[start:], func(a, b Hit) int {
+		return cmp.Or(strings.Compare(string(a.Indicator.Kind), string(b.Indicator.Kind)), strings.Compare(a.Indicator.Value, b.Indicator.Value))
+	})
+	return dst
+}
+
+// each calls do with every value of the named fields, first as the taxonomy has
+// them, then as recorded where that differs.
+func each(e *event.Event, names []string, do func(field, value string)) {
+	for _, name := range names {
+		v, ok := e.Get(name)
+		if ok && v != "" {
+			do(name, v)
+		}
+		if raw, had := e.Data.Get(name); had && raw != "" && raw != v {
+			do(name, raw)
+		}
+	}
+}
+
+// domain finds the indicators for a name and for each domain above it.
+func (s *Set) domain(name string, found func(*Indicator)) {
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if len(name) > 255 {
+		return
+	}
+	for {
+		if i := s.exact[exactKey(Domain, name)]; i != nil {
+			found(i)
+		}
+		_, rest, ok := strings.Cut(name, ".")
+		if !ok {
+			return
+		}
+		name = rest
+	}
+}
+
+// maxHashes bounds the hashes taken from one field; Sysmon writes four.
+const maxHashes = 16
+
+// hashesIn returns the hashes of Sysmon's "MD5=…,SHA256=…" and of a bare hash.
+// An import hash has the form of an MD5 and is none, so it is left out.
+func hashesIn(value string) []string {
+	var out []string
+	for part := range strings.SplitSeq(value, ",") {
+		name, h, ok := strings.Cut(part, "=")
+		if !ok {
+			name, h = "", part
+		}
+		h = strings.TrimSpace(h)
+		if strings.EqualFold(strings.TrimSpace(name), "IMPHASH") || hashKind(h) == "" {
+			continue
+		}
+		if out = append(out, h); len(out) == maxHashes {
+			break
+		}
+	}
+	return out
+}
+
+// hashKind tells a hash by its shape, "" if s is none.
+func hashKind(s string) Kind {
+	kind := map[int]Kind{32: MD5, 40: SHA1, 64: SHA256}[len(s)]
+	for i := 0; kind != "" && i < len(s); i++ {
+		if c := s[i] | 0x20; (s[i] < '0' || s[i] > '9') && (c < 'a' || c > 'f') {
+			return ""
+		}
+	}
+	return kind
+}
+
+func address(s string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return a, false
+	}
+	return a.WithZone("").Unmap(), true
+}
+
+// maxURLs bounds the URLs taken from one field.
+const maxURLs = 64
+
+// urlsIn returns the URLs in a text, each in its normal form.
+func urlsIn(text string) []string {
+	var out []string
+	for len(out) < maxURLs {
+		i := strings.Index(text, "://")
+		if i < 0 {
+			break
+		}
+		start := i
+		for start > 0 && letter(text[start-1]) {
+			start--
+		}
+		end := i + 3
+		for end < len(text) && strings.IndexByte(" \t\r\n\"'`<>(){}|\\^", text[end]) < 0 {
+			end++
+		}
+		if u, ok := normalURL(strings.TrimRight(text[start:end], ".,;")); ok {
+			out = append(out, u)
+		}
+		text = text[end:]
+	}
+	return out
+}
+
+func letter(c byte) bool { c |= 0x20; return c >= 'a' && c <= 'z' }
+
+// normalURL writes scheme and host in lower case and leaves the rest alone; an
+// empty path is "/".
+func normalURL(s string) (string, bool) {
+	scheme, rest, ok := strings.Cut(s, "://")
+	scheme = strings.ToLower(scheme)
+	if !ok || !slices.Contains([]string{"http", "https", "ftp", "ftps", "tcp", "udp", "ws", "wss", "stratum+tcp", "stratum+ssl"}, scheme) {
+		return "", false
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	host, tail := strings.ToLower(rest[:end]), rest[end:]
+	if host == "" {
+		return "", false
+	}
+	if tail == "" || tail[0] != '/' {
+		tail = "/" + tail
+	}
+	return scheme + "://" + host + tail, true
+}

@@ -1,0 +1,376 @@
+package provenance
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ashiato/internal/event"
+	"ashiato/internal/world"
+)
+
+// Builder collects events and builds the graph of them.
+type Builder struct {
+	world *world.World
+	limit Limits
+}
+
+// NewBuilder returns a Builder that keeps what it needs of the events in w.
+func NewBuilder(w *world.World) *Builder { return NewBuilderLimits(w, Limits{}) }
+
+// NewBuilderLimits is NewBuilder with bounds of one's own.
+func NewBuilderLimits(w *world.World, l Limits) *Builder {
+	l.Nodes, l.Edges = cmp.Or(l.Nodes, 2_000_000), cmp.Or(l.Edges, 4_000_000)
+	return &Builder{world: w, limit: l}
+}
+
+// Add takes a normalised event in. Events may come in any order and repeatedly;
+// the event is not kept.
+func (b *Builder) Add(e *event.Event) { b.world.Add(e) }
+
+// Build returns the graph of all events added so far.
+func (b *Builder) Build() *Graph {
+	w := b.world
+	g := &Graph{
+		world: w, limit: b.limit,
+		nodes: map[NodeID]*Node{}, edges: map[edgeKey]*Edge{}, out: map[NodeID][]*Edge{}, in: map[NodeID][]*Edge{},
+		written: map[string][]write{}, folders: map[string]bool{}, units: map[*world.Process]bool{},
+	}
+	j := &joiner{Graph: g, w: w, records: w.Records(), processes: w.Processes(), used: map[string]bool{}}
+	g.hubs = measureHubs(j.processes)
+	j.indexFiles()
+	j.indexLoads()
+	services := j.services()
+	j.hosts()
+	j.tree()
+	j.files()
+	j.serviceEdges(services)
+	j.tasks()
+	j.runKeys()
+	j.volumes()
+	j.deletions()
+	j.exclusions()
+	j.network()
+	j.threads()
+	j.logons()
+	return g
+}
+
+// joiner holds what the joins share while a graph is built.
+type joiner struct {
+	*Graph
+	w         *world.World
+	records   []*world.Record
+	processes []*world.Process
+	loads     map[string][]*world.Record // host|match form of a module → its loads
+	order     []string                   // the keys of written, by first writing
+	used      map[string]bool            // host|match form of files that took part
+}
+
+func id(kind NodeKind, host, key string) NodeID {
+	return NodeID(kind.String() + ":" + world.HostKey(host) + "|" + key)
+}
+
+func processID(p *world.Process) NodeID { return NodeID("process:" + p.Key) }
+
+// process returns the node of a process.
+func (g *Graph) process(p *world.Process) *Node {
+	if p == nil {
+		return nil
+	}
+	if n := g.nodes[processID(p)]; n != nil {
+		return n
+	}
+	return g.add(processID(p), Process, p.Host, p.Start, p.Evidence, func(n *Node) {
+		n.Label, n.Path = world.Base(p.Image), p.Image
+		if n.Label == "" {
+			n.Label = "PID " + strconv.FormatUint(uint64(p.PID), 10)
+		}
+		n.Last = p.Last
+		if n.Last.Before(n.First) {
+			n.Last = n.First
+		}
+		if p.End.After(n.Last) {
+			n.Last = p.End
+		}
+		n.Hub = g.hub(p)
+		if p.Implied {
+			n.Implied, n.Reason = true, "start-not-recorded"
+		}
+		attr := func(name, value string) {
+			if value != "" && value != "-" {
+				n.Attrs = append(n.Attrs, event.Field{Name: name, Value: value})
+			}
+		}
+		attr("CommandLine", p.CommandLine)
+		attr("CurrentDirectory", p.CurrentDirectory)
+		attr("Hashes", p.Hashes)
+		attr("IntegrityLevel", p.Integrity)
+		attr("LogonId", p.LogonID)
+		attr("OriginalFileName", p.OriginalName)
+		attr("ProcessGuid", p.GUID)
+		if p.PID != 0 {
+			attr("ProcessId", strconv.FormatUint(uint64(p.PID), 10))
+		}
+		attr("User", p.User)
+	})
+}
+
+func (g *Graph) host(host string, t time.Time, refs []event.EvidenceRef) *Node {
+	return g.add(id(Host, host, ""), Host, host, t, refs, func(n *Node) { n.Label, n.Hub = host, true })
+}
+
+// hosts makes a node of every host, from its first to its last event.
+func (j *joiner) hosts() {
+	for _, h := range j.w.Hosts() {
+		first, last := j.w.Span(h)
+		j.host(h, first, nil)
+		j.host(h, last, nil)
+	}
+}
+
+// elevationWindow is how long a consent prompt, or its bypass, may take between
+// the two starts of a program that elevates itself.
+const elevationWindow = 30 * time.Second
+
+func rank(integrity string) int {
+	switch strings.ToLower(integrity) {
+	case "low", "untrusted", "appcontainer":
+		return 1
+	case "medium":
+		return 2
+	case "high":
+		return 3
+	case "system":
+		return 4
+	}
+	return 0
+}
+
+// tree joins processes to their parents, and the two starts of a program that
+// was elevated: same image, same parent, higher integrity, moments later. The
+// second start is by the AppInfo service, which names the first one's parent as
+// its own.
+func (j *joiner) tree() {
+	type twinKey struct {
+		parent *world.Process
+		image  string
+	}
+	last := map[twinKey]*world.Process{}
+	for _, p := range j.processes {
+		child := j.process(p)
+		if p.Parent == nil {
+			continue
+		}
+		parent := j.process(p.Parent)
+		twin := false
+		if r := rank(p.Integrity); r > 0 && !p.Implied && p.ImageKey() != "" {
+			k := twinKey{p.Parent, p.ImageKey()}
+			if low := last[k]; low != nil && rank(low.Integrity) < r && rank(low.Integrity) <= 2 && r >= 3 &&
+				p.Start.Sub(low.Start) <= elevationWindow {
+				class := ClassB
+				if p.ParentByGUID {
+					class = ClassA
+				}
+				j.link(fact{
+					from: j.process(low), to: child, verb: Elevated, class: class, skeleton: true,
+					join: "elevated-twin", t: p.Start, refs: refs(low.Evidence, p.Evidence),
+				})
+				twin = true
+			} else {
+				last[k] = p
+			}
+		}
+		f := fact{
+			from: parent, to: child, verb: Started, class: ClassA, skeleton: !twin,
+			join: "parent-pid", t: p.Start, refs: p.Evidence,
+		}
+		switch {
+		case p.ParentByGUID:
+			f.join = "parent-guid"
+		case p.Parent.Implied:
+			f.class = ClassB // whoever had that process id; nobody recorded a start
+		}
+		j.link(f)
+	}
+}
+
+func refs(lists ...[]event.EvidenceRef) []event.EvidenceRef {
+	var all []event.EvidenceRef
+	for _, l := range lists {
+		all = append(all, l[:min(len(l), 2)]...)
+	}
+	return all
+}
+
+// userLaunch reports whether a person or a broker started p: nothing upstream of
+// it carries lineage.
+func (j *joiner) userLaunch(p *world.Process) bool { return p.Parent == nil || j.hub(p.Parent) }
+
+// network draws connections and name look-ups as context: where a process talked
+// to is worth seeing and joins nothing.
+func (j *joiner) network() {
+	byIP := map[string][]*Node{}
+	for _, r := range j.records {
+		if r.Kind != event.NetworkConnect {
+			continue
+		}
+		if e := j.connect(r); e != nil {
+			n := j.nodes[e.To]
+			k := world.HostKey(r.Host) + "|" + r.Get("DestinationIp")
+			if !slices.Contains(byIP[k], n) {
+				byIP[k] = append(byIP[k], n)
+			}
+		}
+	}
+	for _, r := range j.records {
+		if r.Kind != event.DNSQuery {
+			continue
+		}
+		e := j.resolved(r)
+		if e == nil {
+			continue
+		}
+		for _, part := range strings.Split(r.Get("QueryResults"), ";") {
+			ip := strings.TrimPrefix(strings.TrimSpace(part), "::ffff:")
+			for _, to := range byIP[world.HostKey(r.Host)+"|"+ip] {
+				if ip != "" {
+					j.link(fact{
+						from: j.nodes[e.To], to: to, verb: Resolved, class: ClassB, join: "query-result",
+						t: r.Time, refs: []event.EvidenceRef{r.Ref},
+					})
+				}
+			}
+		}
+	}
+}
+
+// connect draws the connection a record tells of.
+func (g *Graph) connect(r *world.Record) *Edge {
+	ip := r.Get("DestinationIp")
+	if ip == "" || strings.EqualFold(r.Get("Initiated"), "false") {
+		return nil
+	}
+	p, byKey := g.world.Actor(r)
+	if p == nil {
+		return nil
+	}
+	at := ip + ":" + r.Get("DestinationPort")
+	if strings.Contains(ip, ":") {
+		at = "[" + ip + "]:" + r.Get("DestinationPort")
+	}
+	name := r.Get("DestinationHostname")
+	n := g.add(id(Address, r.Host, at), Address, r.Host, r.Time, []event.EvidenceRef{r.Ref}, func(n *Node) {
+		n.Label, n.Path = at, at
+	})
+	if n != nil && n.Attr("DestinationHostname") == "" {
+		n.setAttr("DestinationHostname", name)
+	}
+	class := ClassB
+	if byKey {
+		class = ClassA
+	}
+	return g.link(fact{
+		from: g.process(p), to: n, verb: Connected, class: class, join: "own-record",
+		t: r.Time, refs: []event.EvidenceRef{r.Ref},
+	})
+}
+
+// resolved draws the name look-up a record tells of.
+func (g *Graph) resolved(r *world.Record) *Edge {
+	name := r.Get("QueryName")
+	p, _ := g.world.Actor(r)
+	if p == nil || name == "" {
+		return nil
+	}
+	n := g.add(id(Domain, r.Host, strings.ToLower(name)), Domain, r.Host, r.Time, []event.EvidenceRef{r.Ref}, func(n *Node) {
+		n.Label, n.Path = name, name
+	})
+	return g.link(fact{
+		from: g.process(p), to: n, verb: Resolved, class: ClassA, join: "own-record",
+		t: r.Time, refs: []event.EvidenceRef{r.Ref},
+	})
+}
+
+// threads joins a process to the one it started a thread in.
+func (j *joiner) threads() {
+	for _, r := range j.records {
+		if r.Kind == event.RemoteThread {
+			j.injected(r)
+		}
+	}
+}
+
+func (g *Graph) injected(r *world.Record) *Edge {
+	from := g.world.ByGUID(r.Host, r.Get("SourceProcessGuid"))
+	to := g.world.ByGUID(r.Host, r.Get("TargetProcessGuid"))
+	if from == nil || to == nil {
+		return nil
+	}
+	return g.link(fact{
+		from: g.process(from), to: g.process(to), verb: Injected, class: ClassA, skeleton: true,
+		join: "thread-guids", t: r.Time, refs: []event.EvidenceRef{r.Ref},
+	})
+}
+
+// wellKnown logon sessions are the system's own; everything is in them.
+func wellKnownLogon(luid string) bool {
+	n := world.ParseNumber(luid)
+	return n == 0 || n == 0x3e7 || n == 0x3e4 || n == 0x3e5
+}
+
+// logons joins network logons from elsewhere to the processes that brokers
+// started in their sessions. Interactive sessions hold a person's whole day and
+// join nothing.
+func (j *joiner) logons() {
+	bySession := map[string][]*world.Record{}
+	for _, r := range j.records {
+		if r.Kind == event.Logon && j.remote(r) {
+			k := world.HostKey(r.Host) + "|" + strconv.FormatUint(world.ParseNumber(r.Get("TargetLogonId")), 16)
+			bySession[k] = append(bySession[k], r)
+		}
+	}
+	for _, p := range j.processes {
+		if p.Implied || wellKnownLogon(p.LogonID) || !j.userLaunch(p) {
+			continue
+		}
+		list := bySession[world.HostKey(p.Host)+"|"+strconv.FormatUint(world.ParseNumber(p.LogonID), 16)]
+		var from *world.Record
+		for _, r := range list {
+			if !r.Time.After(p.Start.Add(time.Second)) {
+				from = r
+			}
+		}
+		if from == nil {
+			continue
+		}
+		j.link(fact{
+			from: j.logon(from), to: j.process(p), verb: LoggedOn, class: ClassA, skeleton: true,
+			join: "logon-id", t: p.Start, refs: refs([]event.EvidenceRef{from.Ref}, p.Evidence),
+		})
+	}
+}
+
+// remote reports whether a 4624 record is of a network logon from another
+// machine that is not the system's own.
+func (g *Graph) remote(r *world.Record) bool {
+	ip := r.Get("IpAddress")
+	return r.Get("LogonType") == "3" && ip != "" && ip != "::1" && !strings.HasPrefix(ip, "127.") &&
+		!wellKnownLogon(r.Get("TargetLogonId")) && !strings.EqualFold(r.Get("TargetUserName"), "ANONYMOUS LOGON")
+}
+
+func (g *Graph) logon(r *world.Record) *Node {
+	key := fmt.Sprintf("%x@%s", world.ParseNumber(r.Get("TargetLogonId")), r.Time.Format(event.TimeFormat))
+	return g.add(id(Logon, r.Host, key), Logon, r.Host, r.Time, []event.EvidenceRef{r.Ref}, func(n *Node) {
+		n.Label = cmp.Or(r.Get("TargetUserName"), r.Get("TargetLogonId"))
+		n.Path = r.Get("IpAddress")
+		for _, name := range []string{"IpAddress", "IpPort", "LogonType", "TargetLogonId", "TargetUserName", "WorkstationName"} {
+			if v := r.Get(name); v != "" {
+				n.Attrs = append(n.Attrs, event.Field{Name: name, Value: v})
+			}
+		}
+	})
+}

@@ -1,0 +1,152 @@
+package provenance
+
+import (
+	"strings"
+
+	"ashiato/internal/world"
+)
+
+// Brokers start programs on behalf of others, or are shared by everything that
+// happens on a machine. What one of their children did says nothing about
+// another's, so they carry no lineage. The list is by full path: a program of
+// the same name elsewhere is none of them.
+var brokers = func() map[string]bool {
+	m := map[string]bool{"system": true, "registry": true, `c:\windows\explorer.exe`: true}
+	for _, name := range strings.Fields(`
+		services.exe svchost.exe wininit.exe winlogon.exe lsass.exe lsaiso.exe smss.exe csrss.exe userinit.exe
+		runtimebroker.exe taskhostw.exe taskhostex.exe taskhost.exe taskeng.exe dllhost.exe sihost.exe dwm.exe
+		fontdrvhost.exe conhost.exe consent.exe logonui.exe lsm.exe ctfmon.exe msiexec.exe backgroundtaskhost.exe
+		applicationframehost.exe searchindexer.exe searchprotocolhost.exe searchfilterhost.exe wsmprovhost.exe
+		smartscreen.exe securityhealthservice.exe sppsvc.exe audiodg.exe compattelrunner.exe runonce.exe
+		wbem\wmiprvse.exe wbem\unsecapp.exe wbem\scrcons.exe`) {
+		m[`c:\windows\system32\`+name] = true
+	}
+	m[`c:\windows\syswow64\dllhost.exe`] = true
+	m[`c:\windows\syswow64\wbem\wmiprvse.exe`] = true
+	m[`c:\windows\syswow64\msiexec.exe`] = true
+	m[`c:\windows\servicing\trustedinstaller.exe`] = true
+	m[`c:\windows\sysmon.exe`] = true
+	m[`c:\windows\sysmon64.exe`] = true
+	return m
+}()
+
+// ambient are programs that fetch files for people: what one download does says
+// nothing about the next. They are known by name below these folders.
+var ambient = func() map[string]bool {
+	m := map[string]bool{}
+	for _, n := range strings.Fields("chrome.exe msedge.exe firefox.exe iexplore.exe opera.exe brave.exe vivaldi.exe") {
+		m[n] = true
+	}
+	return m
+}()
+
+func staticHub(key string) bool {
+	if brokers[key] {
+		return true
+	}
+	if strings.HasPrefix(key, `c:\programdata\microsoft\windows defender\`) || strings.HasPrefix(key, `c:\program files\windows defender\`) {
+		switch world.Base(key) {
+		case "msmpeng.exe", "mpcmdrun.exe", "nissrv.exe", "mpdefendercoreservice.exe":
+			return true
+		}
+	}
+	if strings.HasPrefix(key, `c:\windows\systemapps\`) || strings.HasPrefix(key, `c:\windows\winsxs\`) && world.Base(key) == "tiworker.exe" {
+		return true
+	}
+	if ambient[world.Base(key)] {
+		return strings.HasPrefix(key, `c:\program files\`) || strings.HasPrefix(key, `c:\program files (x86)\`) ||
+			strings.Contains(key, `\appdata\local\`) && strings.Contains(key, `\application\`)
+	}
+	return false
+}
+
+// fanOut is how many children make a program a hub, if it has as many on each of
+// fanHosts hosts.
+const (
+	fanOut   = 64
+	fanHosts = 3
+)
+
+// measureHubs finds programs that are brokers without being on the list, such as
+// a management agent: on several hosts one process of theirs has very many
+// children.
+func measureHubs(processes []*world.Process) map[string]bool {
+	hosts := map[string]map[string]bool{}
+	for _, p := range processes {
+		if p.Children <= fanOut || p.ImageKey() == "" {
+			continue
+		}
+		if hosts[p.ImageKey()] == nil {
+			hosts[p.ImageKey()] = map[string]bool{}
+		}
+		hosts[p.ImageKey()][world.HostKey(p.Host)] = true
+	}
+	hubs := map[string]bool{}
+	for image, on := range hosts {
+		if len(on) >= fanHosts {
+			hubs[image] = true
+		}
+	}
+	return hubs
+}
+
+// hub reports whether the process carries no lineage. One that a recorded unit
+// ran is that unit's process, whatever its image.
+func (g *Graph) hub(p *world.Process) bool {
+	if p == nil || g.units[p] {
+		return false
+	}
+	return staticHub(p.ImageKey()) || g.hubs[p.ImageKey()]
+}
+
+// interpreters are the programs that run a file given as an argument, with the
+// extensions that they take; none listed means any.
+var interpreters = map[string][]string{
+	"wscript.exe": nil, "cscript.exe": nil, "mshta.exe": nil, "rundll32.exe": nil, "regsvr32.exe": nil,
+	"msbuild.exe": nil, "installutil.exe": nil, "regasm.exe": nil, "regsvcs.exe": nil, "odbcconf.exe": nil,
+	"cmd.exe":        {".bat", ".cmd"},
+	"powershell.exe": {".ps1", ".psm1", ".psd1"}, "pwsh.exe": {".ps1", ".psm1", ".psd1"},
+	"powershell_ise.exe": {".ps1", ".psm1"},
+	"msiexec.exe":        {".msi", ".msp", ".mst"},
+	"hh.exe":             {".chm"}, "control.exe": {".cpl"}, "wmic.exe": {".xsl"}, "cmstp.exe": {".inf"},
+	"reg.exe": {".reg"}, "regedit.exe": {".reg"},
+	"python.exe": {".py", ".pyc", ".pyw"}, "pythonw.exe": {".py", ".pyc", ".pyw"}, "py.exe": {".py"},
+	"perl.exe": {".pl"}, "ruby.exe": {".rb"}, "node.exe": {".js", ".mjs"}, "php.exe": {".php"},
+	"java.exe": {".jar"}, "javaw.exe": {".jar"}, "autoit3.exe": {".au3", ".a3x"}, "bash.exe": {".sh"},
+}
+
+// viewers open documents, which may carry what comes next.
+var viewers = map[string]bool{
+	"winword.exe": true, "excel.exe": true, "powerpnt.exe": true, "outlook.exe": true, "onenote.exe": true, "visio.exe": true,
+	"mspub.exe": true, "acrord32.exe": true, "acrobat.exe": true, "wordpad.exe": true, "7zfm.exe": true, "7zg.exe": true, "winrar.exe": true,
+	"eqnedt32.exe": true,
+}
+
+// scriptExts and programExts are what is worth a node of its own when written.
+var programExts = map[string]bool{
+	".exe": true, ".dll": true, ".sys": true, ".scr": true, ".com": true, ".cpl": true, ".ocx": true, ".msi": true,
+	".bat": true, ".cmd": true, ".ps1": true, ".psm1": true, ".vbs": true, ".vbe": true, ".js": true, ".jse": true,
+	".wsf": true, ".hta": true, ".lnk": true, ".jar": true, ".inf": true, ".chm": true, ".iso": true, ".img": true, ".vhd": true,
+	".dat": true, ".bin": true, ".scf": true, ".url": true, ".py": true, ".aspx": true, ".asp": true, ".jsp": true, ".php": true,
+	".docm": true, ".xlsm": true, ".doc": true, ".xls": true, ".xll": true, ".dmp": true, ".zip": true, ".7z": true, ".rar": true,
+}
+
+func takes(image, ext string) (interprets, views bool) {
+	base := world.Base(image)
+	if viewers[base] {
+		return false, true
+	}
+	exts, ok := interpreters[base]
+	if !ok {
+		return false, false
+	}
+	if exts == nil {
+		return true, false
+	}
+	for _, e := range exts {
+		if e == ext {
+			return true, false
+		}
+	}
+	return false, false
+}

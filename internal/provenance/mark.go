@@ -1,0 +1,373 @@
+package provenance
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"ashiato/internal/event"
+	"ashiato/internal/world"
+)
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// Mark is where a detection points in the graph.
+type Mark struct {
+	// Node is what it marks: the process for what a process is or does, the
+	// file, service, task, exclusion … where that tells more.
+	Node NodeID
+	// Edges are the arrows that show the event itself, if any.
+	Edges []*Edge
+}
+
+// MarkNode returns the node that a detection on the event marks. It is in the
+// graph: what a detection points at is drawn even if no join needed it.
+func (g *Graph) MarkNode(e *event.Event) NodeID { return g.Mark(e).Node }
+
+// Mark finds where a detection on the event points. Its result, and what it adds
+// to the graph, depend on the event and on the events the graph was built of
+// only; marking twice adds nothing.
+func (g *Graph) Mark(e *event.Event) Mark {
+	r := g.world.RecordOf(e)
+	ref := []event.EvidenceRef{r.Ref}
+	actor := g.actor(r)
+	var m Mark
+	edge := func(x *Edge) {
+		if x != nil {
+			m.Edges = append(m.Edges, x)
+		}
+	}
+	node := func(n *Node) {
+		if n != nil && m.Node == "" {
+			m.Node = n.ID
+			n.Evidence = cite(n.Evidence, r.Ref, MaxNodeEvidence)
+		}
+	}
+	switch e.Kind {
+	case event.ProcessCreate, event.ProcessTerminate:
+		node(actor)
+		for _, x := range g.in[idOf(actor)] {
+			if x.Verb == Started || x.Verb == Elevated {
+				edge(x)
+			}
+		}
+	case event.FileCreate, event.FileExecutable, event.FileStream, event.FileTime, event.FileRename, event.FileAttribute, event.FileDelete:
+		if r.Get("TargetFilename") == "" {
+			break
+		}
+		edges, n := g.markFile(r, actor)
+		node(n)
+		for _, x := range edges {
+			edge(x)
+		}
+	case event.FileAccess:
+		node(actor)
+		for _, x := range g.out[idOf(actor)] {
+			if x.Verb == Hid || x.Verb == Wrote && g.nodes[x.To].Kind == Volume {
+				edge(x)
+			}
+		}
+	case event.ImageLoad:
+		path := r.Get("ImageLoaded")
+		if n := g.nodes[id(File, r.Host, g.world.PathOn(r.Host, path))]; n != nil && actor != nil && !actor.Hub {
+			// Known already: it was written, or lies on a volume.
+			if x := g.edges[edgeKey{n.ID, actor.ID, Loaded}]; x != nil {
+				edge(x)
+				if x.Skeleton {
+					node(n)
+				}
+			}
+		} else if actor != nil && path != "" {
+			// A module that was there before is everybody's: it joins nothing.
+			n := g.file(r.Host, path, r.Time, ref)
+			if n != nil && n.ID != actor.ID {
+				edge(g.link(fact{from: n, to: actor, verb: Loaded, class: ClassA, join: "own-record", t: r.Time, refs: ref, corroborates: g.edges[edgeKey{n.ID, actor.ID, Loaded}] != nil}))
+			}
+		}
+		node(actor)
+	case event.DriverLoad:
+		node(g.file(r.Host, cmp.Or(r.Get("ImageLoaded"), "driver"), r.Time, ref))
+	case event.RemoteThread:
+		edge(g.edges[edgeKey{idOf(actor), g.target(r), Injected}])
+		node(actor)
+	case event.ProcessAccess, event.ProcessTamper:
+		if to := g.world.ByGUID(r.Host, r.Get("TargetProcessGuid")); to != nil && actor != nil {
+			n := g.process(to)
+			edge(g.link(fact{from: actor, to: n, verb: Accessed, class: ClassA, join: "process-guids", t: r.Time, refs: ref, corroborates: n != nil && g.edges[edgeKey{actor.ID, n.ID, Accessed}] != nil}))
+		}
+		node(actor)
+	case event.RegistrySet, event.RegistryAdd, event.RegistryDelete, event.RegistryRename:
+		g.markRegistry(r, actor, &m)
+	case event.NetworkConnect:
+		edge(g.again(actor, func() *Edge { return g.connect(r) }))
+		node(actor)
+	case event.DNSQuery:
+		edge(g.again(actor, func() *Edge { return g.resolved(r) }))
+		node(actor)
+	case event.ServiceInstall, event.ServiceChange, event.ServiceState:
+		if name := r.Get("ServiceName"); name != "" {
+			n := g.service(r.Host, name, r.Time, ref)
+			node(n)
+			for _, x := range g.in[idOf(n)] {
+				if x.Verb == Registered || x.Verb == Configured {
+					edge(x)
+				}
+			}
+		}
+	case event.TaskRegister, event.TaskUpdate, event.TaskDelete, event.TaskEnable, event.TaskStart, event.TaskEnd:
+		if name := r.Get("TaskName"); name != "" {
+			n := g.task(r.Host, name, r.Time, ref)
+			node(n)
+			for _, x := range g.in[idOf(n)] {
+				if x.Verb == Registered || x.Verb == Configured {
+					edge(x)
+				}
+			}
+		}
+	case event.DefenderConfig:
+		for _, v := range []string{r.Get("NewValue"), r.Get("OldValue")} {
+			if x, ok := exclusionKey(v); ok && x.value != "" {
+				n := g.exclusion(r.Host, x, r.Time, ref)
+				node(n)
+				for _, e := range g.in[idOf(n)] {
+					edge(e)
+				}
+				break
+			}
+		}
+	case event.MalwareFound, event.MalwareActed:
+		if path := defenderPath(e.Value("Path")); path != "" {
+			node(g.file(r.Host, path, r.Time, ref))
+		}
+	case event.ScriptBlock, event.ScriptModule, event.ScriptClassic:
+		if actor == nil {
+			actor = g.strange(r, r.PID, "powershell.exe", ref)
+		}
+		node(actor)
+		for _, x := range exclusionsIn(e.Value("ScriptBlockText") + e.Value("Payload")) {
+			n := g.exclusion(r.Host, x, r.Time, ref)
+			if n == nil || actor == nil {
+				continue
+			}
+			edge(g.link(fact{
+				from: actor, to: n, verb: Excluded, class: ClassA, skeleton: true, join: "script-text", t: r.Time, refs: ref,
+				corroborates: g.edges[edgeKey{actor.ID, n.ID, Excluded}] != nil,
+			}))
+		}
+	case event.VolumeAttach, event.VolumeDetach:
+		for _, v := range g.world.Volumes() {
+			if world.HostKey(v.Host) == world.HostKey(r.Host) && slices.Contains(v.Evidence, r.Ref) {
+				n := g.volume(v)
+				node(n)
+				edge(g.edges[edgeKey{n.ID, id(Host, r.Host, ""), Attached}])
+			}
+		}
+	case event.Logon:
+		node(g.logon(r))
+	case event.LogCleared, event.SensorLoss, event.SensorState:
+		reason := map[event.Kind]string{event.LogCleared: "log-cleared", event.SensorLoss: "sensor-loss", event.SensorState: "sensor-stopped"}[e.Kind]
+		channel := e.Channel
+		key := reason + "|" + strings.ToLower(channel) + "|" + r.Time.Format(event.TimeFormat)
+		node(g.add(id(Gap, r.Host, key), Gap, r.Host, r.Time, ref, func(n *Node) {
+			n.Label, n.Path, n.Reason = channel, channel, reason
+		}))
+	}
+	node(actor)
+	if m.Node == "" {
+		node(g.host(r.Host, r.Time, ref))
+	}
+	if m.Node == "" {
+		// The bound on nodes was reached: the host is always there.
+		m.Node = id(Host, r.Host, "")
+	}
+	return m
+}
+
+// again draws a record's arrow unless the graph has it already.
+func (g *Graph) again(actor *Node, draw func() *Edge) *Edge {
+	if actor == nil {
+		return nil
+	}
+	before := map[*Edge]int{}
+	for _, e := range g.out[actor.ID] {
+		before[e] = e.Count
+	}
+	e := draw()
+	if n, known := before[e]; known {
+		e.Count = n
+	}
+	return e
+}
+
+func idOf(n *Node) NodeID {
+	if n == nil {
+		return ""
+	}
+	return n.ID
+}
+
+func (g *Graph) target(r *world.Record) NodeID {
+	if p := g.world.ByGUID(r.Host, r.Get("TargetProcessGuid")); p != nil {
+		return processID(p)
+	}
+	return ""
+}
+
+// actor returns the node of the process that a record is about. A process that
+// no record tells more of than its id and perhaps its image is implied.
+func (g *Graph) actor(r *world.Record) *Node {
+	p, _ := g.world.Actor(r)
+	if p == nil {
+		switch r.Kind {
+		case event.ScriptBlock, event.ScriptModule, event.ScriptClassic:
+			p = g.scriptHost(r)
+		}
+	}
+	if p != nil {
+		return g.process(p)
+	}
+	ref := []event.EvidenceRef{r.Ref}
+	switch r.Kind {
+	case event.Logon, event.LogonFailed, event.TaskStart, event.TaskEnd, event.ServiceInstall, event.TaskRegister, event.TaskUpdate:
+		return nil // their process id is a system service's
+	}
+	if image := r.Get("Image"); image != "" {
+		return g.strange(r, uint32(r.Number("ProcessId")), image, ref)
+	}
+	return nil
+}
+
+// strange returns the node of a process of which no process record exists.
+func (g *Graph) strange(r *world.Record, pid uint32, image string, refs []event.EvidenceRef) *Node {
+	if pid == 0 {
+		return nil
+	}
+	key := fmt.Sprintf("%d@unrecorded|%s", pid, world.PathKey(image))
+	return g.add(id(Process, r.Host, key), Process, r.Host, r.Time, refs, func(n *Node) {
+		n.Label, n.Path = world.Base(image), image
+		n.Implied, n.Reason = true, "start-not-recorded"
+		n.Hub = staticHub(world.PathKey(image)) || g.hubs[world.PathKey(image)]
+		n.Attrs = []event.Field{{Name: "ProcessId", Value: itoa(int(pid))}}
+	})
+}
+
+// markFile draws what a file record shows, as lineage: a detection says that it
+// matters.
+func (g *Graph) markFile(r *world.Record, actor *Node) ([]*Edge, *Node) {
+	path := r.Get("TargetFilename")
+	if strings.HasSuffix(strings.ToLower(path), zoneSuffix) {
+		path = path[:len(path)-len(zoneSuffix)]
+	}
+	n := g.file(r.Host, path, r.Time, []event.EvidenceRef{r.Ref})
+	if n == nil {
+		return nil, nil
+	}
+	if actor == nil {
+		return nil, n
+	}
+	verb := Wrote
+	switch {
+	case r.Kind == event.FileDelete:
+		verb = Deleted
+	case r.Kind == event.FileAttribute:
+		verb = Hid
+	case n.Kind == Folder:
+		verb = Created
+	case r.Kind == event.FileRename:
+		verb = Renamed
+	}
+	var edges []*Edge
+	e := g.link(fact{
+		from: actor, to: n, verb: verb, class: ClassA, skeleton: true, join: "own-record",
+		t: r.Time, refs: []event.EvidenceRef{r.Ref}, corroborates: g.edges[edgeKey{actor.ID, n.ID, verb}] != nil,
+	})
+	if e != nil {
+		edges = append(edges, e)
+	}
+	for _, at := range g.on(r.Host, g.world.PathOn(r.Host, path), r.Time) {
+		if x := g.edges[edgeKey{actor.ID, idOf(at.node), Wrote}]; x != nil {
+			edges = append(edges, x)
+		}
+	}
+	return edges, n
+}
+
+func (g *Graph) markRegistry(r *world.Record, actor *Node, m *Mark) {
+	object := r.Get("TargetObject")
+	ref := []event.EvidenceRef{r.Ref}
+	show := func(n *Node, verb Verb, skeleton, mark bool) {
+		if n == nil {
+			return
+		}
+		n.Evidence = cite(n.Evidence, r.Ref, MaxNodeEvidence)
+		if actor != nil {
+			if e := g.link(fact{
+				from: actor, to: n, verb: verb, class: ClassA, skeleton: skeleton, join: "own-record", t: r.Time, refs: ref,
+				corroborates: g.edges[edgeKey{actor.ID, n.ID, verb}] != nil,
+			}); e != nil {
+				m.Edges = append(m.Edges, e)
+			}
+		}
+		if mark || actor == nil || actor.Hub {
+			m.Node = n.ID
+		} else {
+			m.Node = actor.ID
+		}
+	}
+	if object == "" {
+		return
+	}
+	if x, ok := exclusionKey(object); ok && x.value != "" {
+		n := g.exclusion(r.Host, x, r.Time, ref)
+		if actor != nil && !actor.Hub {
+			show(n, Excluded, true, true)
+			return
+		}
+		m.Node = idOf(n)
+		m.Edges = append(m.Edges, g.in[idOf(n)]...)
+		return
+	}
+	if name, value := world.ServiceValue(object); name != "" && g.nodes[id(Service, r.Host, strings.ToLower(name))] != nil {
+		n := g.nodes[id(Service, r.Host, strings.ToLower(name))]
+		if value == "imagepath" || value == "servicedll" {
+			m.Node = n.ID
+			for _, x := range g.in[n.ID] {
+				if x.Verb == Registered || x.Verb == Configured {
+					m.Edges = append(m.Edges, x)
+				}
+			}
+			return
+		}
+		show(n, Configured, true, true)
+		return
+	}
+	n := g.value(r.Host, object, r.Time, ref)
+	if n != nil {
+		n.setAttr("Details", r.Get("Details"))
+	}
+	verb := Configured
+	if r.Kind == event.RegistryDelete {
+		verb = Deleted
+	}
+	// A value that starts programs is a thing of its own; any other is what its
+	// process did.
+	show(n, verb, runKey(object), runKey(object))
+}
+
+// defenderPath reads the first file of a detection's Path,
+// "file:_C:\x.exe; webfile:_…".
+func defenderPath(s string) string {
+	for _, part := range strings.Split(s, ";") {
+		part = strings.TrimLeft(part, " ")
+		for _, prefix := range []string{"file:_", "containerfile:_", "webfile:_", "process:_"} {
+			if rest, ok := strings.CutPrefix(part, prefix); ok && !strings.HasPrefix(rest, "pid:") {
+				rest, _, _ = strings.Cut(rest, "|")
+				rest, _, _ = strings.Cut(rest, "->")
+				return rest
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,600 @@
+package provenance
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"ashiato/internal/event"
+	"ashiato/internal/world"
+)
+
+// maxRuns bounds how many runs of one service or task are drawn; the rest are
+// counted on the node.
+const maxRuns = 16
+
+// run is a process that a service or task ran.
+type run struct {
+	process *world.Process
+	class   Class
+	join    string
+	refs    []event.EvidenceRef
+}
+
+// service is a unit with what it ran.
+type service struct {
+	*world.Service
+	runs []run
+	more int
+}
+
+// services finds what recorded services ran, before the tree is drawn: a
+// svchost.exe that is a recorded service's own process is no broker.
+func (j *joiner) services() []service {
+	type child struct{ host, command string }
+	children := map[child][]*world.Process{}
+	for _, p := range j.processes {
+		if p.Implied || p.Image == "" || !startedBy(p, "services.exe") {
+			continue
+		}
+		c := child{world.HostKey(p.Host), world.CommandKey(cmp.Or(p.CommandLine, p.Image))}
+		children[c] = append(children[c], p)
+	}
+	var all []service
+	for _, ws := range j.w.Services() {
+		s := service{Service: ws}
+		installed := ws.Installs[0].Time
+		program, _ := world.SplitCommand(ws.ImagePath)
+		shared := world.Base(world.PathKey(program)) == "svchost.exe"
+		add := func(p *world.Process, class Class, join string, refs ...event.EvidenceRef) {
+			if slices.ContainsFunc(s.runs, func(r run) bool { return r.process == p }) {
+				return
+			}
+			if len(s.runs) >= maxRuns {
+				s.more++
+				return
+			}
+			s.runs = append(s.runs, run{p, class, join, append(refs, p.Evidence[:min(2, len(p.Evidence))]...)})
+			if class <= ClassB {
+				j.units[p] = true
+			}
+		}
+		// Its DLL was loaded: sure, whatever the command line says.
+		if ws.DLL != "" {
+			for _, r := range j.loads[fileKey(ws.Host, world.PathKey(ws.DLL))] {
+				p, _ := j.w.Actor(r)
+				if p != nil && !r.Time.Before(installed.Add(-slack)) && world.Base(p.ImageKey()) == "svchost.exe" {
+					add(p, ClassB, "service-dll", ws.Installs[0].Ref, r.Ref)
+				}
+			}
+		}
+		if ws.ImagePath != "" && len(s.runs) == 0 {
+			var fits []*world.Process
+			for _, p := range children[child{world.HostKey(ws.Host), world.CommandKey(ws.ImagePath)}] {
+				if !p.Start.Before(installed.Add(-slack)) {
+					fits = append(fits, p)
+				}
+			}
+			switch {
+			case !shared:
+				for _, p := range fits {
+					add(p, ClassB, "service-image", ws.Installs[0].Ref)
+				}
+			case len(fits) == 1:
+				add(fits[0], ClassB, "service-image", ws.Installs[0].Ref)
+			default:
+				for _, p := range fits[:min(1, len(fits))] {
+					add(p, ClassC, "service-image", ws.Installs[0].Ref)
+				}
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// startedBy reports whether a broker of that name may have started p: the record
+// says so, or does not say who did.
+func startedBy(p *world.Process, names ...string) bool {
+	image := p.ParentImage
+	if p.Parent != nil && p.Parent.Image != "" {
+		image = p.Parent.Image
+	}
+	return image == "" || slices.Contains(names, world.Base(world.PathKey(image)))
+}
+
+func (g *Graph) service(host, name string, t time.Time, refs []event.EvidenceRef) *Node {
+	return g.add(id(Service, host, strings.ToLower(name)), Service, host, t, refs, func(n *Node) { n.Label, n.Path = name, name })
+}
+
+// claim is a process that by its own command line or script registers a service
+// or a task of that name.
+type claim struct {
+	process *world.Process
+	name    string
+	command string // what is to run, "" if not said
+	t       time.Time
+	refs    []event.EvidenceRef
+	change  bool // changes an existing one
+}
+
+// claims reads command lines and scripts. Of a process and its parent that both
+// name the unit (cmd /c sc create …) only the child claims it.
+func (j *joiner) claims(read func(text string) []claim) map[string][]claim {
+	found := map[string][]claim{}
+	add := func(p *world.Process, text string, t time.Time, refs []event.EvidenceRef) {
+		for _, c := range read(text) {
+			c.process, c.t, c.refs = p, t, refs
+			k := fileKey(p.Host, strings.ToLower(c.name))
+			found[k] = append(found[k], c)
+		}
+	}
+	for _, p := range j.processes {
+		if !p.Implied && p.CommandLine != "" {
+			add(p, script(p.CommandLine), p.Start, p.Evidence)
+		}
+	}
+	for _, r := range j.records {
+		if r.Kind == event.ScriptBlock || r.Kind == event.ScriptModule {
+			if p := j.w.At(r.Host, r.PID, r.Time); p != nil {
+				add(p, r.Get("ScriptBlockText")+r.Get("Payload"), r.Time, []event.EvidenceRef{r.Ref})
+			}
+		}
+	}
+	for k, list := range found {
+		parents := map[*world.Process]bool{}
+		for _, c := range list {
+			parents[c.process.Parent] = true
+		}
+		kept := list[:0]
+		for _, c := range list {
+			if !parents[c.process] {
+				kept = append(kept, c)
+			}
+		}
+		found[k] = kept
+	}
+	return found
+}
+
+// serviceClaims reads sc create, New-Service and reg add …\Services\….
+func serviceClaims(text string) []claim {
+	lower := strings.ToLower(text)
+	if !strings.Contains(lower, "sc") && !strings.Contains(lower, "service") {
+		return nil
+	}
+	ws := words(text)
+	for i, w := range ws {
+		w = strings.ToLower(w)
+		switch base := strings.TrimSuffix(world.Base(world.PathKey(w)), ".exe"); {
+		case base == "sc" && i+2 < len(ws):
+			at := i + 1
+			if strings.HasPrefix(ws[at], `\\`) {
+				at++ // another machine's: sc \\host create name
+			}
+			if at+1 < len(ws) && (strings.EqualFold(ws[at], "create") || strings.EqualFold(ws[at], "config")) && at == i+1 {
+				return []claim{{name: ws[at+1], command: option(ws[at:], "binpath="), change: strings.EqualFold(ws[at], "config")}}
+			}
+		case w == "new-service" && i+1 < len(ws):
+			name := option(ws[i:], "-name")
+			if name == "" && !strings.HasPrefix(ws[i+1], "-") {
+				name = strings.Trim(ws[i+1], `'"`)
+			}
+			if name != "" {
+				return []claim{{name: name, command: option(ws[i:], "-binarypathname", "-path")}}
+			}
+		case base == "reg" && i+2 < len(ws) && strings.EqualFold(ws[i+1], "add"):
+			key := ws[i+2]
+			if name, _ := world.ServiceValue(key + `\x`); name != "" {
+				return []claim{{name: name, change: true}}
+			}
+		}
+	}
+	return nil
+}
+
+// claimWindow is how far a registration's record may be from the start of the
+// process whose command line asked for it.
+const claimWindow = 60 * time.Second
+
+// serviceEdges draws services: who registered them, from which file, and what
+// they ran.
+func (j *joiner) serviceEdges(services []service) {
+	claims := j.claims(serviceClaims)
+	for _, s := range services {
+		var cited []event.EvidenceRef
+		for _, r := range s.Installs {
+			cited = append(cited, r.Ref)
+		}
+		first := s.Installs[0]
+		n := j.service(s.Host, s.Name, first.Time, cited)
+		if n == nil {
+			continue
+		}
+		n.setAttr("ImagePath", s.ImagePath)
+		n.setAttr("ServiceDll", s.DLL)
+		for _, r := range s.Installs {
+			for _, name := range []string{"ServiceType", "StartType", "AccountName"} {
+				n.setAttr(name, r.Get(name))
+			}
+			j.creator(n, r)
+		}
+		j.claimed(n, claims[fileKey(s.Host, s.Key())], s.Installs)
+		program, _ := world.SplitCommand(s.ImagePath)
+		j.registeredFile(n, program, first, "service-image")
+		j.registeredFile(n, s.DLL, first, "service-dll")
+		for _, r := range s.runs {
+			if p := j.process(r.process); p != nil {
+				// The unit is why a broker's program carries lineage; link asks
+				// the node.
+				j.link(fact{
+					from: n, to: p, verb: RanAs, class: r.class, skeleton: true,
+					join: r.join, t: r.process.Start, refs: r.refs,
+				})
+			}
+		}
+		if s.more > 0 {
+			n.setAttr("RunsNotDrawn", itoa(s.more))
+		}
+	}
+	// Services that no record of their own shows.
+	for _, k := range sortedKeys(claims) {
+		for _, c := range claims[k] {
+			if c.change || j.nodes[id(Service, c.process.Host, strings.ToLower(c.name))] != nil && j.hasRegistration(c) {
+				continue
+			}
+			n := j.service(c.process.Host, c.name, c.t, c.refs)
+			if n == nil {
+				continue
+			}
+			n.setAttr("ImagePath", c.command)
+			j.link(fact{
+				from: j.process(c.process), to: n, verb: Registered, class: ClassA, skeleton: true,
+				join: "command-line", t: c.t, refs: c.refs,
+			})
+		}
+	}
+}
+
+func (j *joiner) hasRegistration(c claim) bool {
+	for _, e := range j.in[id(Service, c.process.Host, strings.ToLower(c.name))] {
+		if e.Verb == Registered && e.From == processID(c.process) {
+			return true
+		}
+	}
+	return false
+}
+
+// creator joins a unit to the process that the record of its registration names:
+// by start key, by process id, as the writer of the registry value, or as the
+// remote logon on whose behalf it was done.
+func (j *joiner) creator(n *Node, r *world.Record) {
+	f := fact{to: n, verb: Registered, class: ClassA, skeleton: true, t: r.Time, refs: []event.EvidenceRef{r.Ref}}
+	switch r.Kind {
+	case event.RegistrySet, event.FileCreate:
+		p, _ := j.w.Actor(r)
+		if p == nil || j.hub(p) {
+			return
+		}
+		f.from, f.join = j.process(p), "own-record"
+	default:
+		if p := j.w.ByStartKey(r.Host, r.Number("ClientProcessStartKey")); p != nil {
+			f.from, f.join = j.process(p), "start-key"
+		} else if p := j.w.At(r.Host, uint32(r.Number("ClientProcessId")), r.Time); p != nil {
+			f.from, f.join = j.process(p), "client-pid"
+		} else if l := j.session(r); l != nil {
+			f.from, f.join = j.logon(l), "logon-id"
+		} else {
+			return
+		}
+	}
+	j.link(f)
+}
+
+// session returns the remote logon on whose behalf r was done, nil if it was
+// none or is not recorded.
+func (j *joiner) session(r *world.Record) *world.Record {
+	luid := r.Get("SubjectLogonId")
+	if wellKnownLogon(luid) {
+		return nil
+	}
+	var found *world.Record
+	for _, l := range j.records {
+		if l.Time.After(r.Time) {
+			break
+		}
+		if l.Kind == event.Logon && world.HostKey(l.Host) == world.HostKey(r.Host) &&
+			world.ParseNumber(l.Get("TargetLogonId")) == world.ParseNumber(luid) && j.remote(l) {
+			found = l
+		}
+	}
+	return found
+}
+
+// claimed joins a unit to the processes whose command line names it, near one of
+// the records of its registration.
+func (j *joiner) claimed(n *Node, claims []claim, records []*world.Record) {
+	for _, c := range claims {
+		var near *world.Record
+		for _, r := range records {
+			d := r.Time.Sub(c.t)
+			if d >= -slack && d <= claimWindow && (near == nil || d < near.Time.Sub(c.t)) {
+				near = r
+			}
+		}
+		if near == nil {
+			continue
+		}
+		verb := Registered
+		if c.change {
+			verb = Configured
+		}
+		j.link(fact{
+			from: j.process(c.process), to: n, verb: verb, class: ClassB, skeleton: true,
+			join: "command-line", t: c.t, refs: refs(c.refs, []event.EvidenceRef{near.Ref}),
+		})
+	}
+}
+
+// registeredFile joins a unit to the file that it runs, if that was written.
+func (j *joiner) registeredFile(n *Node, path string, r *world.Record, join string) {
+	if path == "" {
+		return
+	}
+	key := j.w.PathOn(r.Host, path)
+	w := j.lastWrite(r.Host, key, r.Time)
+	if w == nil {
+		// Some register first and write afterwards.
+		list := j.written[fileKey(r.Host, key)]
+		if len(list) == 0 || list[0].t.Sub(r.Time) > 10*time.Minute {
+			return
+		}
+		w = &list[0]
+	}
+	file, _ := j.wrote(w, true)
+	j.used[fileKey(r.Host, key)] = true
+	j.link(fact{
+		from: file, to: n, verb: Registered, class: ClassB, skeleton: true, join: join,
+		t: r.Time, refs: refs(w.refs, []event.EvidenceRef{r.Ref}),
+	})
+}
+
+// taskClaims reads schtasks /create and Register-ScheduledTask.
+func taskClaims(text string) []claim {
+	lower := strings.ToLower(text)
+	switch {
+	case strings.Contains(lower, "schtasks"):
+		ws := words(text)
+		change := false
+		for _, w := range ws {
+			switch strings.ToLower(w) {
+			case "/create", "-create":
+				if option(ws, "/s", "-s") != "" {
+					return nil // another machine's
+				}
+				if name := option(ws, "/tn", "-tn"); name != "" {
+					return []claim{{name: world.TaskName(name), command: option(ws, "/tr", "-tr")}}
+				}
+			case "/change", "-change":
+				change = true
+			}
+		}
+		if name := option(ws, "/tn", "-tn"); change && name != "" {
+			return []claim{{name: world.TaskName(name), command: option(ws, "/tr", "-tr"), change: true}}
+		}
+	case strings.Contains(lower, "register-scheduledtask"):
+		ws := words(text)
+		if name := option(ws, "-taskname"); name != "" {
+			return []claim{{name: world.TaskName(name)}}
+		}
+	}
+	return nil
+}
+
+func (g *Graph) task(host, name string, t time.Time, refs []event.EvidenceRef) *Node {
+	name = world.TaskName(name)
+	return g.add(id(Task, host, strings.ToLower(name)), Task, host, t, refs, func(n *Node) { n.Label, n.Path = world.Base(name), `\`+name })
+}
+
+// tasks draws scheduled tasks: who registered them, from which file, and what
+// they ran.
+func (j *joiner) tasks() {
+	type action struct{ host, command string }
+	children := map[action][]*world.Process{}
+	for _, p := range j.processes {
+		if p.Implied || p.Image == "" || !startedBy(p, "svchost.exe", "taskeng.exe") {
+			continue
+		}
+		if p.Parent != nil && p.Parent.CommandLine != "" && world.Base(p.Parent.ImageKey()) == "svchost.exe" {
+			cmd := strings.ToLower(p.Parent.CommandLine)
+			if !strings.Contains(cmd, "schedule") && !strings.Contains(cmd, "netsvcs") {
+				continue
+			}
+		}
+		a := action{world.HostKey(p.Host), world.CommandKey(cmp.Or(p.CommandLine, p.Image))}
+		children[a] = append(children[a], p)
+	}
+	claims := j.claims(taskClaims)
+	type unit struct {
+		node     *Node
+		host     string
+		t        time.Time
+		ref      event.EvidenceRef
+		commands []string
+	}
+	var units []unit
+	for _, t := range j.w.Tasks() {
+		var cited []event.EvidenceRef
+		for _, r := range t.Registers {
+			cited = append(cited, r.Ref)
+		}
+		for _, r := range t.Starts {
+			cited = append(cited, r.Ref)
+		}
+		first := append(slices.Clone(t.Registers), t.Starts...)[0]
+		n := j.task(t.Host, t.Name, first.Time, cited)
+		if n == nil {
+			continue
+		}
+		commands := slices.Clone(t.Commands)
+		for _, c := range claims[fileKey(t.Host, t.Key())] {
+			if c.command != "" {
+				commands = append(commands, c.command)
+			}
+		}
+		if len(commands) > 0 {
+			n.setAttr("TaskAction", commands[len(commands)-1])
+		}
+		for _, r := range t.Registers {
+			j.creator(n, r)
+		}
+		j.claimed(n, claims[fileKey(t.Host, t.Key())], t.Registers)
+		runs := 0
+		for _, r := range t.Starts {
+			p := j.w.At(t.Host, uint32(r.Number("ProcessId")), r.Time)
+			if p == nil {
+				continue
+			}
+			if runs++; runs > maxRuns {
+				continue
+			}
+			j.link(fact{
+				from: n, to: j.process(p), verb: RanAs, class: ClassA, skeleton: true,
+				join: "task-pid", t: r.Time, refs: refs([]event.EvidenceRef{r.Ref}, p.Evidence),
+			})
+		}
+		if runs > maxRuns {
+			n.setAttr("RunsNotDrawn", itoa(runs-maxRuns))
+		}
+		if len(t.Registers) > 0 {
+			units = append(units, unit{n, t.Host, first.Time, first.Ref, commands})
+			for _, c := range commands {
+				program, _ := world.SplitCommand(c)
+				j.registeredFile(n, program, first, "task-action")
+			}
+		}
+	}
+	for _, k := range sortedKeys(claims) {
+		for _, c := range claims[k] {
+			taskID := id(Task, c.process.Host, strings.ToLower(c.name))
+			if c.change || j.edges[edgeKey{processID(c.process), taskID, Registered}] != nil {
+				continue
+			}
+			known := j.nodes[taskID] != nil
+			n := j.task(c.process.Host, c.name, c.t, c.refs)
+			if n == nil {
+				continue
+			}
+			if c.command != "" {
+				n.setAttr("TaskAction", c.command)
+			}
+			j.link(fact{
+				from: j.process(c.process), to: n, verb: Registered, class: ClassA, skeleton: true,
+				join: "command-line", t: c.t, refs: c.refs,
+			})
+			if !known && c.command != "" {
+				units = append(units, unit{n, c.process.Host, c.t, c.refs[0], []string{c.command}})
+			}
+		}
+	}
+	// An action that two tasks share does not tell which of them ran.
+	owners := map[action]map[NodeID]bool{}
+	for _, u := range units {
+		for _, c := range u.commands {
+			a := action{world.HostKey(u.host), world.CommandKey(c)}
+			if owners[a] == nil {
+				owners[a] = map[NodeID]bool{}
+			}
+			owners[a][u.node.ID] = true
+		}
+	}
+	for _, u := range units {
+		for _, c := range u.commands {
+			a := action{world.HostKey(u.host), world.CommandKey(c)}
+			class := ClassB
+			if len(owners[a]) > 1 {
+				class = ClassC
+			}
+			runs := 0
+			for _, p := range children[a] {
+				if p.Start.Before(u.t.Add(-slack)) {
+					continue
+				}
+				if runs++; runs > maxRuns {
+					continue
+				}
+				j.link(fact{
+					from: u.node, to: j.process(p), verb: RanAs, class: class, skeleton: true, join: "task-action",
+					t: p.Start, refs: refs([]event.EvidenceRef{u.ref}, p.Evidence),
+					corroborates: j.edges[edgeKey{u.node.ID, processID(p), RanAs}] != nil,
+				})
+			}
+			if runs > maxRuns {
+				u.node.setAttr("RunsNotDrawn", itoa(runs-maxRuns))
+			}
+		}
+	}
+}
+
+// runKey reports whether a registry value starts programs when someone logs on.
+func runKey(object string) bool {
+	key := strings.ToLower(object)
+	for _, part := range []string{
+		`\currentversion\run\`, `\currentversion\runonce\`, `\currentversion\runservices\`, `\currentversion\runonceex\`,
+		`\policies\explorer\run\`,
+	} {
+		if strings.Contains(key, part) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *Graph) value(host, object string, t time.Time, refs []event.EvidenceRef) *Node {
+	return g.add(id(RegistryValue, host, strings.ToLower(object)), RegistryValue, host, t, refs, func(n *Node) {
+		n.Label, n.Path = world.Base(object), object
+	})
+}
+
+// runKeys draws values that start programs at logon: who set them, from which
+// file, and what they started.
+func (j *joiner) runKeys() {
+	type started struct{ host, command string }
+	children := map[started][]*world.Process{}
+	for _, p := range j.processes {
+		if !p.Implied && p.CommandLine != "" && startedBy(p, "explorer.exe", "userinit.exe", "runonce.exe") {
+			k := started{world.HostKey(p.Host), world.CommandKey(p.CommandLine)}
+			children[k] = append(children[k], p)
+		}
+	}
+	for _, r := range j.records {
+		if r.Kind != event.RegistrySet || !runKey(r.Get("TargetObject")) {
+			continue
+		}
+		p, _ := j.w.Actor(r)
+		n := j.value(r.Host, r.Get("TargetObject"), r.Time, []event.EvidenceRef{r.Ref})
+		if n == nil {
+			continue
+		}
+		data := r.Get("Details")
+		n.setAttr("Details", data)
+		if p != nil {
+			j.link(fact{
+				from: j.process(p), to: n, verb: Configured, class: ClassA, skeleton: true,
+				join: "own-record", t: r.Time, refs: []event.EvidenceRef{r.Ref},
+			})
+		}
+		program, _ := world.SplitCommand(data)
+		j.registeredFile(n, program, r, "run-key")
+		for i, c := range children[started{world.HostKey(r.Host), world.CommandKey(data)}] {
+			if data == "" || c.Start.Before(r.Time) || i >= maxRuns {
+				continue
+			}
+			j.link(fact{
+				from: n, to: j.process(c), verb: Started, class: ClassB, skeleton: true, join: "run-key",
+				t: c.Start, refs: refs([]event.EvidenceRef{r.Ref}, c.Evidence),
+			})
+		}
+	}
+}

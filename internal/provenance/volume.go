@@ -1,0 +1,372 @@
+package provenance
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"ashiato/internal/event"
+	"ashiato/internal/world"
+)
+
+// place is a volume that a path lies on, and how sure that is.
+type place struct {
+	node  *Node
+	mount *world.Mount // nil for a volume that only its paths tell of
+	class Class
+}
+
+func (g *Graph) volume(v *world.Volume) *Node {
+	n := g.add(id(Volume, v.Host, v.Serial), Volume, v.Host, v.First, v.Evidence, func(n *Node) {
+		n.Label = cmp.Or(v.Model, v.Serial)
+		for _, m := range v.Mounts {
+			if m.Letter != 0 && !m.Guessed {
+				n.Label = strings.ToUpper(string(m.Letter)) + ":"
+				n.Attrs = append(n.Attrs, event.Field{Name: "DriveLetter", Value: n.Label})
+				break
+			}
+		}
+		n.Path = v.DeviceID
+		n.Attrs = append(n.Attrs, event.Field{Name: "Serial", Value: v.Serial})
+		if v.Model != "" {
+			n.Attrs = append(n.Attrs, event.Field{Name: "Model", Value: v.Model})
+		}
+	})
+	if n != nil && v.Last.After(n.Last) {
+		n.Last = v.Last
+	}
+	return n
+}
+
+// unseen returns the node of a volume whose attachment no record shows.
+func (g *Graph) unseen(host, name string, t time.Time, refs []event.EvidenceRef) *Node {
+	return g.add(id(Volume, host, name), Volume, host, t, refs, func(n *Node) {
+		n.Label, n.Path = name, name
+		if _, ok := world.Letter(name); ok {
+			n.Label = strings.ToUpper(name)
+			n.Attrs = []event.Field{{Name: "DriveLetter", Value: n.Label}}
+		}
+		n.Implied, n.Reason = true, "attach-not-recorded"
+	})
+}
+
+// on returns the removable volumes that a path may lie on at t: one that is sure
+// (class B), or several guesses (class C).
+func (g *Graph) on(host, key string, t time.Time) []place {
+	l, ok := world.Letter(key)
+	if !ok || l == 'c' {
+		return nil
+	}
+	var places []place
+	for _, m := range g.world.MountAt(host, l, t) {
+		class := ClassB
+		if m.Guessed {
+			class = ClassC
+		}
+		places = append(places, place{g.volume(m.Volume), m, class})
+	}
+	return places
+}
+
+// volumes draws removable volumes: that they were attached, what was started
+// from them, what was written to them, and where else they turned up.
+func (j *joiner) volumes() {
+	for _, v := range j.w.Volumes() {
+		n := j.volume(v)
+		j.link(fact{
+			from: n, to: j.host(v.Host, v.First, v.Evidence[:min(1, len(v.Evidence))]), verb: Attached, class: ClassA,
+			join: "own-record", t: v.First, refs: v.Evidence,
+		})
+	}
+	j.sameSerial()
+	shortcuts := j.shortcuts()
+	for _, p := range j.processes {
+		if !p.Implied {
+			j.fromVolume(p, shortcuts)
+		}
+	}
+	for _, k := range j.order {
+		for i := range j.written[k] {
+			j.toVolume(&j.written[k][i])
+		}
+	}
+	for _, r := range j.records {
+		switch r.Kind {
+		case event.FileAccess, event.FileAttribute:
+			j.hid(r)
+		case event.ImageLoad:
+			key := j.w.PathOn(r.Host, r.Get("ImageLoaded"))
+			if p, _ := j.w.Actor(r); p != nil && !j.hub(p) && p.ImageKey() != key {
+				j.contains(r.Host, r.Get("ImageLoaded"), r.Time, []event.EvidenceRef{r.Ref}, func(n *Node) { j.loaded(r, p, n) })
+			}
+		}
+	}
+}
+
+// sameSerial joins a volume to itself on the next host it is attached to. A
+// serial number that Windows made up names a port, not the device: it joins
+// nothing.
+func (j *joiner) sameSerial() {
+	type session struct {
+		volume *world.Volume
+		from   time.Time
+	}
+	bySerial := map[string][]session{}
+	for _, v := range j.w.Volumes() {
+		if v.Synthetic {
+			continue
+		}
+		for _, m := range v.Mounts {
+			if !m.Guessed {
+				bySerial[v.Serial] = append(bySerial[v.Serial], session{v, m.From})
+			}
+		}
+	}
+	for _, serial := range sortedKeys(bySerial) {
+		list := bySerial[serial]
+		slices.SortFunc(list, func(a, b session) int {
+			return cmp.Or(a.from.Compare(b.from), strings.Compare(a.volume.Host, b.volume.Host))
+		})
+		for i := 1; i < len(list); i++ {
+			a, b := list[i-1].volume, list[i].volume
+			if a == b {
+				continue
+			}
+			j.link(fact{
+				from: j.volume(a), to: j.volume(b), verb: Attached, class: ClassA, skeleton: true,
+				join: "volume-serial", t: list[i].from, refs: refs(a.Evidence, b.Evidence),
+			})
+		}
+	}
+}
+
+// contains draws that a file on a volume took part, and calls use with its node.
+func (j *joiner) contains(host, path string, t time.Time, cited []event.EvidenceRef, use func(*Node)) bool {
+	places := j.on(host, j.w.PathOn(host, path), t)
+	if len(places) == 0 {
+		return false
+	}
+	n := j.file(host, path, t, cited)
+	for _, at := range places {
+		j.link(fact{
+			from: at.node, to: n, verb: Contains, class: at.class, skeleton: true,
+			join: "path-on-volume", t: t, refs: cited,
+		})
+	}
+	j.used[fileKey(host, j.w.PathOn(host, path))] = true
+	use(n)
+	return true
+}
+
+// fromVolume joins a process to the volume that its program, its script or, if a
+// person started it, its document or working folder lies on.
+func (j *joiner) fromVolume(p *world.Process, shortcuts []*world.Record) {
+	node := j.process(p)
+	launch := j.userLaunch(p)
+	found := false
+	if j.contains(p.Host, p.Image, p.Start, p.Evidence, func(n *Node) {
+		j.link(fact{
+			from: n, to: node, verb: Executed, class: ClassB, skeleton: true,
+			join: "image-path", t: p.Start, refs: p.Evidence,
+		})
+	}) {
+		found = true
+	}
+	seen := map[string]bool{p.ImageKey(): true}
+	for _, key := range pathsIn(p.CommandLine, p.CurrentDirectory) {
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		interprets, views := takes(p.ImageKey(), world.Ext(key))
+		if world.Ext(key) == "" || strings.ContainsAny(world.Ext(key), " \t") || !interprets && !views && !launch {
+			continue
+		}
+		verb := Opened
+		if interprets {
+			verb = Interpreted
+		}
+		path := asWritten(p, key)
+		hit := j.contains(p.Host, path, p.Start, p.Evidence, func(n *Node) {
+			j.link(fact{
+				from: n, to: node, verb: verb, class: ClassB, skeleton: true,
+				join: "argument-path", t: p.Start, refs: p.Evidence,
+			})
+		})
+		if hit {
+			found = true
+			break
+		}
+		// A script on another drive whose attachment no record shows: worth
+		// drawing, no ground to join on.
+		if l, ok := world.Letter(key); ok && l != 'c' && launch && interprets {
+			n := j.file(p.Host, path, p.Start, p.Evidence)
+			j.link(fact{
+				from: n, to: node, verb: verb, class: ClassB, skeleton: true,
+				join: "argument-path", t: p.Start, refs: p.Evidence,
+			})
+			j.link(fact{
+				from: j.unseen(p.Host, string(l)+":", p.Start, p.Evidence), to: n, verb: Contains, class: ClassC, skeleton: true,
+				join: "path-on-drive", t: p.Start, refs: p.Evidence,
+			})
+			break
+		}
+	}
+	if !launch {
+		return
+	}
+	places := j.on(p.Host, j.w.PathOn(p.Host, p.CurrentDirectory), p.Start)
+	if !found {
+		for _, at := range places {
+			j.link(fact{
+				from: at.node, to: node, verb: Opened, class: at.class, skeleton: true,
+				join: "current-directory", t: p.Start, refs: p.Evidence,
+			})
+		}
+	}
+	if !found && len(places) == 0 {
+		return
+	}
+	// The shortcut in the volume's root that was read moments before.
+	var names []string
+	var nearest *world.Record
+	for _, r := range shortcuts {
+		d := p.Start.Sub(r.Time)
+		if world.HostKey(r.Host) != world.HostKey(p.Host) || d < -slack || d > time.Minute {
+			continue
+		}
+		key := j.w.PathOn(r.Host, r.Get("TargetFilename"))
+		l, _ := world.Letter(key)
+		fits := false
+		for _, at := range append(j.on(p.Host, string(l)+`:\`, r.Time), places...) {
+			for _, e := range j.edgesBetween(at.node, node) {
+				fits = fits || e
+			}
+		}
+		if !fits {
+			continue
+		}
+		if !slices.Contains(names, key) {
+			names = append(names, key)
+		}
+		nearest = r
+	}
+	if nearest == nil {
+		return
+	}
+	class := ClassB
+	if len(names) > 1 {
+		class = ClassC
+	}
+	cited := []event.EvidenceRef{nearest.Ref}
+	j.contains(p.Host, nearest.Get("TargetFilename"), nearest.Time, cited, func(n *Node) {
+		j.link(fact{
+			from: n, to: node, verb: Opened, class: class, skeleton: true,
+			join: "shortcut-then-start", t: p.Start, refs: refs(cited, p.Evidence),
+		})
+	})
+}
+
+// edgesBetween reports whether a volume leads to a process, directly or by a file.
+func (j *joiner) edgesBetween(volume, process *Node) []bool {
+	if volume == nil || process == nil {
+		return nil
+	}
+	for _, e := range j.in[process.ID] {
+		if e.From == volume.ID || j.edges[edgeKey{volume.ID, e.From, Contains}] != nil {
+			return []bool{true}
+		}
+	}
+	return nil
+}
+
+// shortcuts are the records of .lnk files in the root of a drive other than C:
+// being opened.
+func (j *joiner) shortcuts() []*world.Record {
+	var found []*world.Record
+	for _, r := range j.records {
+		if r.Kind != event.FileAccess && r.Kind != event.FileCreate {
+			continue
+		}
+		key := j.w.PathOn(r.Host, r.Get("TargetFilename"))
+		if l, ok := world.Letter(key); ok && l != 'c' && world.Ext(key) == ".lnk" && strings.Count(key, `\`) == 1 {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// asWritten finds the record's own spelling of a path that pathsIn found.
+func asWritten(p *world.Process, key string) string {
+	for _, text := range []string{p.CommandLine, p.CurrentDirectory + world.Base(key)} {
+		lower := strings.ToLower(text)
+		if i := strings.Index(strings.ReplaceAll(lower, "/", `\`), key); i >= 0 && len(lower) == len(text) {
+			return text[i : i+len(key)]
+		}
+	}
+	return key
+}
+
+// toVolume joins a process to the volume it wrote a program, script or shortcut
+// to.
+func (j *joiner) toVolume(w *write) {
+	key := j.w.PathOn(w.record.Host, w.path)
+	if w.process == nil || j.hub(w.process) || !w.program && !programExts[world.Ext(key)] {
+		return
+	}
+	places := j.on(w.record.Host, key, w.t)
+	for _, at := range places {
+		j.wrote(w, at.class <= ClassB)
+		j.link(fact{
+			from: j.process(w.process), to: at.node, verb: Wrote, class: at.class, skeleton: true,
+			join: "path-on-volume", t: w.t, refs: w.refs,
+		})
+	}
+}
+
+// Access rights of Security 4656 and 4663, [MS-DTYP] 2.4.3 and file rights of
+// the Windows SDK.
+const (
+	rightWriteAttributes = 0x100
+	rightDelete          = 0x10000
+	removable            = 12812 // the task category of "Audit Removable Storage"
+)
+
+// hid joins a process to the volume on which it changed attributes of files or
+// moved them away, all such accesses in one edge with their count.
+func (j *joiner) hid(r *world.Record) *Edge {
+	if r.Kind == event.FileAccess {
+		if mask := r.Number("AccessMask"); mask&(rightWriteAttributes|rightDelete) == 0 || r.ID == 4656 {
+			return nil
+		}
+	}
+	p, _ := j.w.Actor(r)
+	if p == nil {
+		return nil
+	}
+	key := j.w.PathOn(r.Host, r.Get("TargetFilename"))
+	places := j.on(r.Host, key, r.Time)
+	if len(places) == 0 {
+		if r.Task != removable {
+			return nil
+		}
+		name := key
+		if rest, ok := strings.CutPrefix(key, `\device\`); ok {
+			if i := strings.IndexByte(rest, '\\'); i >= 0 {
+				name = key[:len(`\device\`)+i]
+			}
+		} else if l, ok := world.Letter(key); ok {
+			name = string(l) + ":"
+		}
+		places = []place{{j.unseen(r.Host, name, r.Time, []event.EvidenceRef{r.Ref}), nil, ClassB}}
+	}
+	var e *Edge
+	for _, at := range places {
+		e = j.link(fact{
+			from: j.process(p), to: at.node, verb: Hid, class: at.class, skeleton: true,
+			join: "path-on-volume", t: r.Time, refs: []event.EvidenceRef{r.Ref},
+		})
+	}
+	return e
+}

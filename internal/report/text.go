@@ -1,0 +1,229 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"ashiato/internal/detect"
+	"ashiato/internal/i18n"
+	"ashiato/internal/incident"
+	"ashiato/internal/provenance"
+	"ashiato/internal/visible"
+)
+
+// TextOptions say how Text looks.
+type TextOptions struct {
+	// Color adds ANSI colours; for terminals only.
+	Color bool
+}
+
+// Text writes the document for a person at a terminal: what was read, then each
+// incident with its story and detections, then what was not seen and what could
+// not be read. Telemetry in it is shown with marks for misleading characters and
+// never reaches the terminal as a control sequence.
+func (d *Document) Text(w io.Writer, opt TextOptions) error {
+	t := &textWriter{d: d, w: w, color: opt.Color}
+	t.summary()
+	for _, inc := range d.Incidents {
+		t.incident(inc)
+	}
+	t.gaps()
+	t.problems()
+	return t.err
+}
+
+// textWriter keeps the first error, so that callers can write line by line.
+type textWriter struct {
+	d     *Document
+	w     io.Writer
+	color bool
+	err   error
+}
+
+func (t *textWriter) printf(format string, args ...any) {
+	if t.err == nil {
+		_, t.err = fmt.Fprintf(t.w, format, args...)
+	}
+}
+
+// paint wraps s in an ANSI colour.
+func (t *textWriter) paint(code, s string) string {
+	if !t.color {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+const (
+	bold = "1"
+	dim  = "2"
+)
+
+var severityColor = [...]string{
+	detect.Informational: "90", detect.Low: "34", detect.Medium: "33", detect.High: "31", detect.Critical: "1;37;41",
+}
+
+func (t *textWriter) heading(key string) { t.printf("\n  %s\n", t.paint(bold, t.d.Lang.T(key))) }
+
+func (t *textWriter) time(at time.Time) string {
+	zone := t.d.Zone
+	if zone == nil {
+		zone = time.UTC
+	}
+	return at.In(zone).Format("2006-01-02 15:04:05")
+}
+
+func (t *textWriter) summary() {
+	s, l := t.d.Stats, t.d.Lang
+	parts := []string{
+		l.Count("text.files", s.Source.FilesRead),
+		l.Count("text.events", int(s.Source.Events)),
+		l.Count("text.hosts", len(s.Hosts)),
+	}
+	if !s.First.IsZero() {
+		zone := t.d.Zone
+		if zone == nil {
+			zone = time.UTC
+		}
+		parts = append(parts, fmt.Sprintf("%s – %s %s", t.time(s.First), t.time(s.Last), s.Last.In(zone).Format("-07:00")))
+	}
+	t.printf("%s\n", strings.Join(parts, " · "))
+	if s.Filtered > 0 || s.Repeated > 0 {
+		t.printf("%s\n", l.T("text.balance", number(s.Filtered), number(s.Repeated), number(s.Analysed)))
+	}
+	t.printf("%s\n", strings.Join([]string{
+		l.Count("text.rules", s.Rules),
+		l.Count("text.indicators", s.Indicators),
+		l.Count("text.detections", s.Detections),
+		t.paint(bold, l.Count("text.incidents", len(t.d.Incidents))),
+		l.Count("text.gaps", len(t.d.Gaps)),
+		l.Count("text.problems", len(t.d.Problems)),
+	}, " · "))
+	if s.BelowMinimum > 0 {
+		t.printf("%s\n", l.Count("text.below", s.BelowMinimum))
+	}
+}
+
+func number(n int64) string { return i18n.Number(int(n)) }
+
+func (t *textWriter) incident(inc *incident.Incident) {
+	l := t.d.Lang
+	level := strings.ToUpper(l.T("severity." + inc.Severity.String()))
+	t.printf("\n%s  %s\n", t.paint(severityColor[inc.Severity], " "+level+" "), t.paint(bold, t.title(inc)))
+	hosts := make([]string, len(inc.Hosts))
+	for i, h := range inc.Hosts {
+		hosts[i] = visible.Text(h)
+	}
+	t.printf("  %s\n", l.T("text.facts", strings.Join(hosts, ", "), t.time(inc.First), t.time(inc.Last), i18n.Number(inc.Score), inc.ID))
+	t.printf("  %s\n", l.T("text.root", l.T("diagram.root."+string(inc.Root.Kind)), t.nodeName(inc, inc.Root.Node), l.T("diagram.confidence."+string(inc.Root.Confidence))))
+
+	if len(inc.Story) > 0 {
+		t.heading("text.story")
+		for _, s := range inc.Story {
+			t.printf("  %3d  %s  %s\n", s.Number, t.paint(dim, t.time(s.Time)), inc.Sentence(s, l))
+		}
+	}
+	t.heading("text.found")
+	for _, g := range groupDetections(inc.Detections) {
+		names := g.rule.Name
+		if len(g.rule.Aliases) > 0 {
+			names += " (" + strings.Join(g.rule.Aliases, ", ") + ")"
+		}
+		t.printf("  %s  %s%s\n", t.paint(severityColor[g.rule.Severity], l.T("severity."+g.rule.Severity.String())), g.rule.TitleIn(string(l)), times(g.count))
+		t.printf("       %s  %s\n", t.paint(dim, names), t.paint(dim, strings.Join(g.rule.Attack, " ")))
+	}
+	if len(inc.Persistence) > 0 {
+		t.heading("text.left")
+		for _, p := range inc.Persistence {
+			t.printf("  - %s  %s\n", l.T("report.persistence."+p.Kind), t.nodeName(inc, p.Node))
+		}
+	}
+	if inc.Cut > 0 {
+		t.printf("\n  %s\n", l.Count("text.cut", inc.Cut))
+	}
+}
+
+// title is the incident's title in the document's language.
+func (t *textWriter) title(inc *incident.Incident) string {
+	if s := t.d.Titles[inc.ID]; s != "" {
+		return s
+	}
+	return inc.Title(t.d.Lang)
+}
+
+func (t *textWriter) nodeName(inc *incident.Incident, id provenance.NodeID) string {
+	for _, n := range inc.Nodes {
+		if n.ID == id {
+			if n.Path != "" {
+				return visible.Text(n.Path)
+			}
+			return visible.Text(n.Label)
+		}
+	}
+	return ""
+}
+
+// ruleCount is how often a rule held in an incident.
+type ruleCount struct {
+	rule  *detect.Rule
+	count int
+}
+
+// groupDetections counts detections per rule, in the order of their first.
+func groupDetections(ds []incident.Placed) []ruleCount {
+	var groups []ruleCount
+	at := map[string]int{}
+	for _, d := range ds {
+		i, ok := at[d.Rule.ID]
+		if !ok {
+			i = len(groups)
+			at[d.Rule.ID] = i
+			groups = append(groups, ruleCount{rule: d.Rule})
+		}
+		groups[i].count++
+	}
+	return groups
+}
+
+func times(n int) string {
+	if n < 2 {
+		return ""
+	}
+	return " ×" + i18n.Number(n)
+}
+
+// maxListed bounds how many gaps and problems Text lists; the rest is counted.
+const maxListed = 20
+
+func (t *textWriter) gaps() {
+	if len(t.d.Gaps) == 0 {
+		return
+	}
+	l := t.d.Lang
+	t.printf("\n%s\n", t.paint(bold, l.T("text.unseen")))
+	for i, g := range t.d.Gaps {
+		if i == maxListed {
+			t.printf("  %s\n", l.Count("text.more", len(t.d.Gaps)-maxListed))
+			break
+		}
+		line := l.T("diagram.reason."+g.Reason) + times(g.Count)
+		t.printf("  - %s  %s  %s\n", t.time(g.From), visible.Text(g.Host), line)
+	}
+}
+
+func (t *textWriter) problems() {
+	if len(t.d.Problems) == 0 {
+		return
+	}
+	l := t.d.Lang
+	t.printf("\n%s\n", t.paint(bold, l.T("text.unread")))
+	for i, p := range t.d.Problems {
+		if i == maxListed {
+			t.printf("  %s\n", l.Count("text.more", len(t.d.Problems)-maxListed))
+			break
+		}
+		t.printf("  - %s: %s%s  %s\n", visible.Text(p.File), l.T("report.problem."+string(p.Kind)), times(p.Count), t.paint(dim, visible.Text(p.Detail)))
+	}
+}

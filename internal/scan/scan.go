@@ -1,0 +1,284 @@
+// Package scan runs the whole way from files to incidents: read, normalise,
+// detect, join, judge. It is what `ashiato scan` does, without its words.
+//
+// The result is a function of the set of records and the rules. Files are read
+// by several workers; what they find is collected and ordered before it is
+// judged, so neither their number nor the order of input changes anything.
+package scan
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ashiato/internal/detect"
+	"ashiato/internal/event"
+	"ashiato/internal/incident"
+	"ashiato/internal/normalize"
+	"ashiato/internal/provenance"
+	"ashiato/internal/report"
+	"ashiato/internal/source"
+	"ashiato/internal/source/files"
+	"ashiato/internal/world"
+)
+
+// Options say what to scan and what to leave out.
+type Options struct {
+	// Paths are files and folders.
+	Paths []string
+	// Engine judges single events.
+	Engine *detect.Engine
+	// Since and Until bound the events' time, both inclusive; zero means open.
+	Since, Until time.Time
+	// Hosts keeps only events of these hosts, by full name or by the part before
+	// the first dot, in any letter case; empty keeps all.
+	Hosts []string
+	// MinSeverity leaves out incidents below it; they are counted.
+	MinSeverity detect.Severity
+	// Jobs is how many files or chunks are read at once, 0 for one per processor.
+	Jobs int
+	// Evidence also collects the records that incidents cite.
+	Evidence bool
+	// Progress is told how far the reading is; it may be nil.
+	Progress func(files.Progress)
+}
+
+// Result is what a scan found.
+type Result struct {
+	Stats     report.Stats
+	Incidents []*incident.Incident // most severe first
+	Problems  []source.Problem
+	Gaps      []incident.Gap
+	// Evidence returns a cited record, nil if it was not collected.
+	Evidence func(event.EvidenceRef) *event.Event
+}
+
+// collector takes what the workers find.
+type collector struct {
+	mu         sync.Mutex
+	builder    *provenance.Builder
+	detections []detect.Detection
+	hosts      map[string]bool
+	first      time.Time
+	last       time.Time
+	filtered   int64
+	added      int64
+}
+
+// Run scans. The error is ctx's if the scan was interrupted; everything else
+// that goes wrong with the input is a Problem.
+func Run(ctx context.Context, opt Options) (*Result, error) {
+	c := &collector{
+		builder: provenance.NewBuilder(world.New(world.Limits{})),
+		hosts:   map[string]bool{},
+	}
+	keep := filter(opt)
+	workers := sync.Pool{New: func() any { return opt.Engine.Worker() }}
+	handle := func(batch []*event.Event) {
+		w := workers.Get().(*detect.Worker)
+		defer workers.Put(w)
+		kept := batch[:0:0]
+		var found []detect.Detection
+		for _, e := range batch {
+			normalize.Event(e)
+			if !keep(e) {
+				continue
+			}
+			kept = append(kept, e)
+			found = w.Detect(e, found)
+		}
+		c.add(kept, found, len(batch)-len(kept))
+	}
+	stats, problems := files.Scan(ctx, opt.Paths, files.Options{Jobs: opt.Jobs, Progress: opt.Progress}, handle)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	graph := c.builder.Build()
+	detections := unique(c.detections)
+	all := incident.Build(graph, detections, incident.Options{})
+	r := &Result{Problems: problems, Gaps: graph.Gaps()}
+	for _, inc := range all {
+		if inc.Severity >= opt.MinSeverity {
+			r.Incidents = append(r.Incidents, inc)
+			r.Stats.Placed += len(inc.Detections)
+		}
+	}
+	slices.SortStableFunc(r.Incidents, func(a, b *incident.Incident) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(b.Score, a.Score), a.First.Compare(b.First), strings.Compare(a.ID, b.ID))
+	})
+	r.Stats.Source = stats
+	r.Stats.Filtered = c.filtered
+	r.Stats.Repeated = int64(graph.Repeated())
+	r.Stats.Analysed = c.added - r.Stats.Repeated
+	r.Stats.First, r.Stats.Last = c.first, c.last
+	r.Stats.Detections = len(detections)
+	r.Stats.BelowMinimum = len(detections) - r.Stats.Placed
+	for h := range c.hosts {
+		r.Stats.Hosts = append(r.Stats.Hosts, h)
+	}
+	slices.Sort(r.Stats.Hosts)
+	if opt.Evidence {
+		if err := r.collectEvidence(ctx, opt); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (c *collector) add(kept []*event.Event, found []detect.Detection, filtered int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.filtered += int64(filtered)
+	c.added += int64(len(kept))
+	c.detections = append(c.detections, found...)
+	for _, e := range kept {
+		c.builder.Add(e)
+		if e.Host != "" && !c.hosts[e.Host] {
+			c.hosts[e.Host] = true
+		}
+		if c.first.IsZero() || e.Time.Before(c.first) {
+			c.first = e.Time
+		}
+		if e.Time.After(c.last) {
+			c.last = e.Time
+		}
+	}
+}
+
+// filter makes the test for Since, Until and Hosts.
+func filter(opt Options) func(*event.Event) bool {
+	hosts := map[string]bool{}
+	for _, h := range opt.Hosts {
+		hosts[strings.ToLower(h)] = true
+	}
+	return func(e *event.Event) bool {
+		if !opt.Since.IsZero() && e.Time.Before(opt.Since) || !opt.Until.IsZero() && e.Time.After(opt.Until) {
+			return false
+		}
+		if len(hosts) == 0 {
+			return true
+		}
+		name := strings.ToLower(e.Host)
+		short, _, _ := strings.Cut(name, ".")
+		return hosts[name] || hosts[short]
+	}
+}
+
+// identity is what makes two records the same record, wherever they were read.
+type identity struct {
+	host, channel, provider string
+	record                  uint64
+	id                      uint32
+	time                    int64
+	hash                    [32]byte
+	rule                    string
+}
+
+// unique orders detections and drops those of records that were read twice,
+// keeping the one with the smallest reference.
+func unique(ds []detect.Detection) []detect.Detection {
+	slices.SortFunc(ds, detect.Compare)
+	seen := make(map[identity]bool, len(ds))
+	return slices.DeleteFunc(ds, func(d detect.Detection) bool {
+		e := d.Event
+		k := identity{
+			host: strings.ToLower(e.Host), channel: strings.ToLower(e.Channel), provider: strings.ToLower(e.Provider),
+			record: e.Ref.RecordID, id: e.ID, time: e.Time.UnixNano(), rule: d.Rule.ID,
+		}
+		if k.record == 0 {
+			k.hash = e.Ref.SHA256
+		}
+		twice := seen[k]
+		seen[k] = true
+		return twice
+	})
+}
+
+// collectEvidence reads again the files that hold cited records and keeps those
+// records, if they still are what they were.
+func (r *Result) collectEvidence(ctx context.Context, opt Options) error {
+	type place struct {
+		file   string
+		offset int64
+	}
+	cited := map[place]event.EvidenceRef{}
+	cite := func(refs []event.EvidenceRef) {
+		for _, ref := range refs {
+			cited[place{ref.File, ref.Offset}] = ref
+		}
+	}
+	for _, inc := range r.Incidents {
+		for _, n := range inc.Nodes {
+			cite(n.Evidence)
+		}
+		for _, e := range inc.Edges {
+			cite(e.Evidence)
+		}
+		for _, d := range inc.Detections {
+			cite([]event.EvidenceRef{d.Event.Ref})
+		}
+		for _, g := range inc.Gaps {
+			cite(g.Evidence)
+		}
+	}
+	for _, g := range r.Gaps {
+		cite(g.Evidence)
+	}
+	inputs := map[string]bool{}
+	for p := range cited {
+		outer, _, _ := strings.Cut(p.file, "!")
+		inputs[outer] = true
+	}
+	paths := make([]string, 0, len(inputs))
+	for p := range inputs {
+		paths = append(paths, p)
+	}
+	slices.Sort(paths)
+
+	var mu sync.Mutex
+	records := make(map[event.EvidenceRef]*event.Event, len(cited))
+	handle := func(batch []*event.Event) {
+		for _, e := range batch {
+			want, ok := cited[place{e.Ref.File, e.Ref.Offset}]
+			if !ok || want.SHA256 != e.Ref.SHA256 {
+				continue
+			}
+			normalize.Event(e)
+			mu.Lock()
+			records[want] = e
+			mu.Unlock()
+		}
+	}
+	if len(paths) > 0 {
+		files.Scan(ctx, paths, files.Options{Jobs: opt.Jobs}, handle)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	lost := map[string]source.Problem{}
+	for _, ref := range cited {
+		if records[ref] != nil {
+			continue
+		}
+		p, ok := lost[ref.File]
+		if !ok || ref.Offset < p.Offset {
+			p.File, p.Kind, p.Offset = ref.File, source.Corrupt, ref.Offset
+		}
+		p.Count++
+		p.Lost++
+		p.Detail = fmt.Sprintf("%d cited records are no longer in the file as they were first read", p.Count)
+		lost[ref.File] = p
+	}
+	for _, p := range lost {
+		r.Problems = append(r.Problems, p)
+	}
+	slices.SortFunc(r.Problems, func(a, b source.Problem) int {
+		return cmp.Or(strings.Compare(a.File, b.File), strings.Compare(string(a.Kind), string(b.Kind)), cmp.Compare(a.Offset, b.Offset))
+	})
+	r.Evidence = func(ref event.EvidenceRef) *event.Event { return records[ref] }
+	return nil
+}

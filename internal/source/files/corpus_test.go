@@ -1,0 +1,219 @@
+package files_test
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"ashiato/internal/corpus"
+	"ashiato/internal/event"
+	"ashiato/internal/source"
+	"ashiato/internal/source/files"
+)
+
+// counts are what an independent reading finds in an input.
+type counts struct {
+	objects int // lines that begin an object
+	records int // of those, with a name that only event records have
+}
+
+// countLines counts by lines, of which every record of the captures has one.
+func countLines(r io.Reader) (c counts, ok bool) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		line := lines.Bytes()
+		if len(line) == 0 || line[0] != '{' {
+			return c, false
+		}
+		c.objects++
+		for _, name := range []string{`"EventID":`, `"event_id":`, `003c/Event\u003e`} {
+			if bytes.Contains(line, []byte(name)) {
+				c.records++
+				break
+			}
+		}
+	}
+	return c, lines.Err() == nil && c.objects > 0
+}
+
+// independent counts the JSON in an archive by its own reading.
+func independent(t *testing.T, path string) map[string]counts {
+	t.Helper()
+	found := map[string]counts{}
+	count := func(name string, r io.Reader) {
+		if c, ok := countLines(r); ok {
+			found[name] = c
+		}
+	}
+	switch {
+	case strings.HasSuffix(path, ".zip"):
+		z, err := zip.OpenReader(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer z.Close() //nolint:errcheck // only read
+		for _, m := range z.File {
+			r, err := m.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			count(filepath.ToSlash(path)+"!"+m.Name, r)
+			r.Close() //nolint:errcheck // only read
+		}
+	case strings.HasSuffix(path, ".tar.gz"):
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close() //nolint:errcheck // only read
+		g, err := gzip.NewReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for a := tar.NewReader(g); ; {
+			h, err := a.Next()
+			if err != nil {
+				return found // a cut archive is told by the scan
+			}
+			count(filepath.ToSlash(path)+"!"+h.Name, a)
+		}
+	}
+	return found
+}
+
+// TestOTRF scans the captures of the Security-Datasets project and holds every
+// number against the lines.
+func TestOTRF(t *testing.T) {
+	dir := corpus.Dir(t, "otrf")
+	var mu sync.Mutex
+	got := map[string]int{}
+	stats, problems := files.Scan(t.Context(), []string{dir}, files.Options{}, func(batch []*event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range batch {
+			got[e.Ref.File]++
+			// NXLog could not render some records of Windows PowerShell, which
+			// are without any field.
+			bare := len(e.Data) == 0 && e.Channel != "Windows PowerShell"
+			if e.Logged.IsZero() || e.Host == "" || e.Channel == "" || e.ID == 0 || bare {
+				t.Errorf("%s: a record without time, host, log, id or fields: %+v", e.Ref.File, e)
+			}
+		}
+	})
+	lost := map[string]int{}
+	kinds := map[source.ProblemKind]int{}
+	for _, p := range problems {
+		name := p.File[strings.LastIndex(p.File, "/")+1:]
+		kinds[p.Kind]++
+		switch {
+		case p.Kind == source.Skipped:
+			// Zeek's tab-separated logs, a CSV of AWS, auditd's text, the
+			// resource forks of macOS, and the licence.
+		case p.Kind == source.UnknownFormat:
+			// JSON of something else: AWS CloudTrail, Zeek, auditd through
+			// Log Analytics.
+			lost[p.File] += p.Lost
+		case p.Kind == source.Corrupt && strings.Contains(name, "syslog_sysmon"):
+			// Syslog cut off the XML of one long record.
+			lost[p.File] += p.Lost
+		case p.Kind == source.Truncated && name == "covenant_persistwmi.tar.gz":
+			// It was published without its last bytes; all records are there.
+		default:
+			t.Errorf("%s is a problem without an explanation: %v", name, p)
+		}
+	}
+	checked := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		for name, c := range independent(t, path) {
+			checked++
+			if got[name] != c.records || lost[name] != c.objects-c.records {
+				t.Errorf("%s: %d events and %d lost, the lines are %+v", name, got[name], lost[name], c)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if checked < 60 {
+		t.Errorf("only %d captures were compared", checked)
+	}
+	t.Logf("%+v, problems %v, %d captures compared", stats, kinds, checked)
+}
+
+// TestSigmaRegression reads the records that come with Sigma's rules.
+func TestSigmaRegression(t *testing.T) {
+	dir := corpus.Dir(t, "sigma/regression_data")
+	var mu sync.Mutex
+	got := map[string]int{}
+	_, problems := files.Scan(t.Context(), []string{dir}, files.Options{}, func(batch []*event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range batch {
+			got[e.Ref.File]++
+		}
+	})
+	for _, p := range problems {
+		// info.yml beside every record, and the Cisco log of one rule.
+		if p.Kind != source.Skipped {
+			t.Errorf("%v", p)
+		}
+	}
+	checked := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".json") {
+			return err
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close() //nolint:errcheck // only read
+		objects := 0
+		for dec := json.NewDecoder(f); ; objects++ {
+			var o struct {
+				Event struct{ System, EventData, UserData map[string]any }
+			}
+			if err := dec.Decode(&o); err != nil {
+				if err != io.EOF {
+					t.Errorf("%s: %v", path, err)
+				}
+				break
+			}
+		}
+		if objects != got[filepath.ToSlash(path)] {
+			t.Errorf("%s: %d events, encoding/json finds %d", path, got[filepath.ToSlash(path)], objects)
+		}
+		checked++
+		return nil
+	})
+	if err != nil || checked == 0 {
+		t.Errorf("%d files compared, %v", checked, err)
+	}
+}
+
+// BenchmarkOTRF measures the whole way from archives to events.
+func BenchmarkOTRF(b *testing.B) {
+	dir := corpus.Dir(b, "otrf")
+	var stats source.Stats
+	for b.Loop() {
+		stats, _ = files.Scan(context.Background(), []string{dir}, files.Options{}, func([]*event.Event) {})
+	}
+	b.SetBytes(stats.Bytes)
+	b.ReportMetric(float64(stats.Events)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}

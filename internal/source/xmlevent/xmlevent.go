@@ -1,0 +1,301 @@
+// Package xmlevent reads Windows event records from XML, as wevtutil, Get-WinEvent
+// and Event Viewer write it: Event elements one after another, with or without an
+// element around them, in UTF-8 or UTF-16.
+//
+// A broken event costs itself: reading goes on where the next Event begins.
+// Memory is bounded by the largest event admitted, 16 MiB. Document type
+// declarations are passed over and their entities never resolved.
+//
+// The fields are named as the EVTX reader names them: EventData by the Name
+// attribute, else by the element; UserData by the elements inside its wrapper,
+// with an underscore between the levels below; attributes as Element_Attribute.
+// RenderingInfo is left out.
+package xmlevent
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+
+	"ashiato/internal/event"
+	"ashiato/internal/source"
+	"ashiato/internal/source/text"
+)
+
+// MaxRecord is the largest Event element read, in bytes of UTF-8. Larger ones are
+// reported as source.TooLarge.
+const MaxRecord = 16 << 20
+
+// Sniff reports whether an input that begins with head is likely event XML: it
+// begins with a declaration, a comment or an element named Events or Event.
+func Sniff(head []byte) bool {
+	b := text.DecodeHead(head)
+	for {
+		b = bytes.TrimLeft(b, " \t\r\n")
+		var end []byte
+		switch {
+		case bytes.HasPrefix(b, []byte("<?")):
+			end = []byte("?>")
+		case bytes.HasPrefix(b, []byte("<!--")):
+			end = []byte("-->")
+		case bytes.HasPrefix(b, []byte("<!DOCTYPE")):
+			// A declaration with brackets inside may be cut wrongly, but an
+			// Event behind it is still seen.
+			return bytes.Contains(b, []byte("<Event"))
+		default:
+			return eventTag(b) || isTag(b, "Events")
+		}
+		i := bytes.Index(b, end)
+		if i < 0 {
+			return false
+		}
+		b = b[i+len(end):]
+	}
+}
+
+// isTag reports whether b begins with a start tag of this local name.
+func isTag(b []byte, name string) bool {
+	if len(b) < 2 || b[0] != '<' {
+		return false
+	}
+	end := nameEnd(b, 1)
+	return end < len(b) && string(local(b[1:end])) == name
+}
+
+func eventTag(b []byte) bool { return isTag(b, "Event") }
+
+// Read is a source.ReadFunc.
+func Read(ctx context.Context, name string, r io.Reader, h source.Handler) (source.Stats, []source.Problem) {
+	rd := reader{w: text.NewWindow(r, MaxRecord), s: text.NewSink(name, h), name: name, blank: true}
+	for ctx.Err() == nil && rd.next() {
+	}
+	return rd.s.Finish(rd.w, rd.blank)
+}
+
+// reader finds the events of one input.
+type reader struct {
+	w     *text.Window
+	s     *text.Sink
+	name  string
+	blank bool
+
+	// broken says that the last event was damaged, and failed where its
+	// parsing stopped.
+	broken bool
+	failed int64
+	b      builder
+}
+
+// next consumes up to and including the next event. It reports whether there
+// may be more.
+func (r *reader) next() bool {
+	w := r.w
+	b := w.Bytes()
+	i := bytes.IndexByte(b, '<')
+	if i < 0 {
+		r.outside(b)
+		w.Advance(len(b))
+		return w.More() == nil
+	}
+	r.outside(b[:i])
+	w.Advance(i)
+	b = w.Bytes()
+	end := nameEnd(b, 1)
+	if end >= len(b) && len(b) <= maxName {
+		if w.More() == nil {
+			return true
+		}
+	}
+	r.blank = false
+	switch {
+	case eventTag(b):
+		r.event()
+	case !r.broken && bytes.HasPrefix(b, []byte("<!--")):
+		r.pass("-->")
+	case !r.broken && bytes.HasPrefix(b, []byte("<!DOCTYPE")):
+		r.doctype()
+	default: // the root's tags, a declaration, or the rest of a broken event
+		r.tag()
+	}
+	return true
+}
+
+// tag consumes a tag that is of no interest, or as much of it as comes before
+// another one.
+func (r *reader) tag() {
+	w := r.w
+	w.Advance(1)
+	for {
+		b := w.Bytes()
+		if i := bytes.IndexAny(b, "<>"); i >= 0 {
+			if b[i] == '>' {
+				i++
+			}
+			w.Advance(i)
+			return
+		}
+		w.Advance(len(b))
+		if w.More() != nil {
+			return
+		}
+	}
+}
+
+// outside looks at text between the events.
+func (r *reader) outside(b []byte) {
+	i := skipSpace(b, 0)
+	if i == len(b) {
+		return
+	}
+	r.blank = false
+	if !r.broken {
+		r.s.Problem(source.Corrupt, r.w.Offset()+r.w.Size(0, i), r.w.LineAt(i), 0, "text between the events")
+	}
+}
+
+// doctype passes over a document type declaration with its entities.
+func (r *reader) doctype() {
+	const limit = 64 << 10
+	w := r.w
+	for len(w.Bytes()) < limit && w.More() == nil {
+	}
+	b := w.Bytes()
+	depth, quote := 0, byte(0)
+	for i, c := range b[:min(len(b), limit)] {
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '[':
+			depth++
+		case c == ']':
+			depth--
+		case c == '>' && depth <= 0:
+			w.Advance(i + 1)
+			return
+		}
+	}
+	r.s.Problem(source.Corrupt, w.Offset(), w.Line(), 0, "a document type declaration that does not end")
+	w.Advance(1)
+}
+
+// pass consumes up to and including end.
+func (r *reader) pass(end string) {
+	for {
+		b := r.w.Bytes()
+		if i := bytes.Index(b, []byte(end)); i >= 0 {
+			r.w.Advance(i + len(end))
+			return
+		}
+		r.w.Advance(max(len(b)-len(end)+1, 0))
+		if r.w.More() != nil {
+			r.w.Advance(len(r.w.Bytes()))
+			return
+		}
+	}
+}
+
+// event reads the Event element at the window.
+func (r *reader) event() {
+	w := r.w
+	for {
+		e, n, err := parse(w.Bytes())
+		if err == errShort {
+			n = len(w.Bytes())
+			if !r.broken || w.Pos()+int64(n) > r.failed {
+				switch w.More() {
+				case nil:
+					continue
+				case text.ErrFull:
+					err = errLarge
+				}
+			}
+		}
+		if err != nil {
+			r.damaged(n, err)
+			return
+		}
+		ev, recordID, err := r.b.build(&e)
+		if err != nil {
+			kind := source.Corrupt
+			if err == errNoEvent {
+				kind = source.UnknownFormat
+			}
+			r.s.Lost(kind, w.Offset(), w.Line(), err.Error())
+		} else {
+			ev.Ref = event.EvidenceRef{
+				Host: ev.Host, Channel: ev.Channel, RecordID: recordID,
+				File: r.name, Offset: w.Offset(), SHA256: w.Hash(0, n),
+			}
+			r.s.Event(ev)
+		}
+		r.broken = false
+		w.Advance(n)
+		return
+	}
+}
+
+var errLarge = fmt.Errorf("an Event element is larger than %d MiB", MaxRecord>>20)
+
+// damaged reports the event at the window, whose parsing stopped at n, and goes
+// behind its start tag: the next Event may be inside it, swallowed. If the one
+// found there fails at the same place, both were inside the damage, and reading
+// goes on behind it.
+func (r *reader) damaged(n int, err error) {
+	w := r.w
+	pos := w.Pos() + int64(n)
+	if r.broken && pos <= r.failed {
+		w.Advance(max(n, 1))
+		return
+	}
+	kind, detail := source.Corrupt, fmt.Sprintf("a broken Event (line %d): %v", w.LineAt(n), err)
+	switch err {
+	case errShort:
+		kind, detail = source.Truncated, "the input ends inside an Event element"
+	case errDepth, errElements, errLarge:
+		kind, detail = source.TooLarge, err.Error()
+	}
+	r.s.Lost(kind, w.Offset(), w.Line(), detail)
+	r.broken, r.failed = true, pos
+	switch err {
+	case errNewEvent, errDepth:
+		w.Advance(n)
+	default:
+		w.Advance(1)
+	}
+}
+
+// Parse reads one Event element and returns the event and its record id. Ref is
+// left empty.
+func Parse(b []byte) (*event.Event, uint64, error) {
+	b = bytes.TrimSpace(b)
+	if !eventTag(b) {
+		return nil, 0, errNoEvent
+	}
+	e, _, err := parse(b)
+	if err != nil {
+		return nil, 0, err
+	}
+	var bl builder
+	return bl.build(&e)
+}
+
+// ParseData reads one EventData or UserData element.
+func ParseData(b []byte) (event.Fields, error) {
+	b = bytes.TrimSpace(b)
+	if !isTag(b, "EventData") && !isTag(b, "UserData") {
+		return nil, errNoEvent
+	}
+	e, _, err := parse(b)
+	if err != nil {
+		return nil, err
+	}
+	var bl builder
+	bl.ev = new(event.Event)
+	bl.section(&e)
+	return bl.ev.Data, nil
+}

@@ -1,0 +1,14 @@
+// Package world knows what was on the endpoints when: which process had a
+// process id at a time, which volume had a drive letter, which services and
+// tasks were registered, and what was not recorded.
+//
+// Add every event, in any order and as often as it comes; then ask. Answers are
+// a function of the set of added events: records are told apart by what they
+// say (host, channel, provider, record id, time, event id), duplicates are one
+// record with its smallest EvidenceRef, and everything is sorted by event time
+// before it is resolved. A World is not safe for concurrent use.
+//
+// # Text
+//
+// Values are kept as recorded. Look-ups compare match forms, see PathKey.
+package world

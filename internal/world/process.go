@@ -1,0 +1,504 @@
+package world
+
+import (
+	"cmp"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"ashiato/internal/event"
+)
+
+// Process is one process of one host, from its start to its end.
+type Process struct {
+	// Key is the process's identity, the same from whichever record it is
+	// known: "host|boot.sequence" where its ProcessGuid tells both, else
+	// "host|guid", else "host|pid@start".
+	Key      string
+	Host     string // as recorded
+	PID      uint32
+	GUID     string // as recorded, "" if unknown
+	StartKey uint64 // BootId<<48 | sequence number, 0 if unknown
+
+	// Start is when it started; if Implied, the best that is known: the time in
+	// its ProcessGuid, else its first mention. End is zero if not recorded.
+	Start, End time.Time
+
+	Image            string
+	CommandLine      string
+	CurrentDirectory string
+	User             string
+	Integrity        string
+	LogonID          string
+	Hashes           string
+	OriginalName     string
+
+	// Implied marks a process whose start no record shows.
+	Implied bool
+
+	// Parent is the process that started it, nil if unknown. ParentByGUID says
+	// that an identity key names it, not a process id and a time.
+	Parent       *Process
+	ParentByGUID bool
+	// ParentImage is what the record of its start says of the parent.
+	ParentImage string
+
+	// Children is how many processes name it as their parent.
+	Children int
+
+	First, Last time.Time
+	Evidence    []event.EvidenceRef // records of its start, else the first that names it
+
+	key string // match form of Image
+}
+
+// ImageKey is the match form of the image path.
+func (p *Process) ImageKey() string { return p.key }
+
+// ParseGUID reads a ProcessGuid. start is the second the process started in,
+// by the GUID; key is BootId<<48 | sequence number, or 0 where the GUID is of
+// the older style that holds a token id instead. ok is false for what is no
+// GUID and for the GUID of all zeros that stands for "unknown".
+//
+// The layout was found by comparing GUIDs with the ClientProcessStartKey of
+// Security 4697 and 4702 records: bytes 0–3 machine, 4–7 start time (Unix
+// seconds), 8–15 little-endian start key.
+func ParseGUID(guid string) (start time.Time, key uint64, ok bool) {
+	h := strings.ReplaceAll(strings.Trim(guid, "{}"), "-", "")
+	if len(h) != 32 {
+		return start, 0, false
+	}
+	var b [16]byte
+	if _, err := hex.Decode(b[:], []byte(h)); err != nil || b == [16]byte{} {
+		return start, 0, false
+	}
+	// The text of a GUID has its first three parts in big-endian order.
+	sec := uint32(binary.BigEndian.Uint16(b[6:8]))<<16 | uint32(binary.BigEndian.Uint16(b[4:6]))
+	start = time.Unix(int64(sec), 0).UTC()
+	k := binary.LittleEndian.Uint64(b[8:16])
+	boot, seq := k>>48, k&(1<<48-1)
+	if boot != 0 && seq != 0 && seq < 1<<32 && !(b[8] == 0 && b[9] == 0 && b[10] == 0 && b[11] == 0x10) {
+		key = k
+	}
+	return start, key, true
+}
+
+func guidKey(guid string) string { return strings.ToLower(strings.Trim(guid, "{}")) }
+
+// mention is what records say of a process in passing.
+type mention struct {
+	host        string
+	guid        string
+	pid         uint32
+	image       string
+	cmd         string
+	user        string
+	first, last time.Time
+	ref         event.EvidenceRef
+	pidRef      seenAt
+	imageRef    seenAt
+	cmdRef      seenAt
+	userRef     seenAt
+}
+
+// seenAt orders records, so that of two that say different things the earlier
+// one is believed whatever came first.
+type seenAt struct {
+	t   time.Time
+	ref event.EvidenceRef
+	set bool
+}
+
+func (s *seenAt) earlier(t time.Time, ref event.EvidenceRef) bool {
+	if s.set {
+		c := t.Compare(s.t)
+		if c == 0 {
+			c = ref.Compare(s.ref)
+		}
+		if c >= 0 {
+			return false
+		}
+	}
+	*s = seenAt{t, ref, true}
+	return true
+}
+
+func (w *World) mention(e *event.Event, guid, pid, image, cmd, user string) {
+	if _, _, ok := ParseGUID(guid); !ok {
+		return
+	}
+	k := HostKey(e.Host) + "|" + guidKey(guid)
+	m := w.mentions[k]
+	if m == nil {
+		if len(w.mentions) >= w.limits.Processes {
+			w.lost.Processes++
+			return
+		}
+		m = &mention{host: w.intern(e.Host), guid: w.intern(guid), first: e.Time, last: e.Time, ref: w.internRef(e.Ref)}
+		w.mentions[k] = m
+	}
+	if c := e.Time.Compare(m.first); c < 0 || c == 0 && e.Ref.Compare(m.ref) < 0 {
+		m.first, m.ref, m.host = e.Time, w.internRef(e.Ref), w.intern(e.Host)
+	}
+	if e.Time.After(m.last) {
+		m.last = e.Time
+	}
+	if n := uint32(ParseNumber(pid)); n != 0 && m.pidRef.earlier(e.Time, e.Ref) {
+		m.pid = n
+	}
+	if known(image) && m.imageRef.earlier(e.Time, e.Ref) {
+		m.image = w.intern(image)
+	}
+	if known(cmd) && m.cmdRef.earlier(e.Time, e.Ref) {
+		m.cmd = w.intern(cmd)
+	}
+	if known(user) && m.userRef.earlier(e.Time, e.Ref) {
+		m.user = w.intern(user)
+	}
+}
+
+func known(s string) bool { return s != "" && s != "-" && s != "<unknown process>" }
+
+// joinWindow is how far apart Sysmon's and Security's records of one process
+// start may be.
+const joinWindow = 2 * time.Second
+
+type pidKey struct {
+	host string
+	pid  uint32
+}
+
+func (w *World) resolveProcesses() {
+	w.byKey = map[string]*Process{}
+	w.byGUID = map[string]*Process{}
+	w.byStart = map[string]*Process{}
+	w.byPID = map[pidKey][]*Process{}
+	keys := make([]string, 0, len(w.mentions))
+	for k := range w.mentions {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		m := w.mentions[k]
+		p := &Process{
+			Host: m.host, PID: m.pid, GUID: m.guid, Image: m.image, CommandLine: m.cmd, User: m.user,
+			Implied: true, First: m.first, Last: m.last, Start: m.first, Evidence: []event.EvidenceRef{m.ref},
+		}
+		at, start, _ := ParseGUID(m.guid)
+		// A time in the GUID that is after the first mention, or years before
+		// it, is not a time: the GUID is made up.
+		if !at.After(m.first) && m.first.Sub(at) < 10*365*24*time.Hour {
+			p.Start = at
+		}
+		p.StartKey = start
+		p.Key = HostKey(m.host) + "|" + guidKey(m.guid)
+		if start != 0 {
+			p.Key = fmt.Sprintf("%s|%d.%d", HostKey(m.host), start>>48, start&(1<<48-1))
+			if w.byKey[p.Key] != nil {
+				// Two GUIDs with one start key: a machine's clone or made-up
+				// records. Keep them apart.
+				p.Key, p.StartKey = HostKey(m.host)+"|"+guidKey(m.guid), 0
+			}
+		}
+		w.byKey[p.Key] = p
+		w.byGUID[k] = p
+		if p.StartKey != 0 {
+			w.byStart[startIndex(m.host, p.StartKey)] = p
+		}
+	}
+	// Starts that carry a GUID.
+	var byPIDOnly []*Record
+	for _, r := range w.records {
+		if r.Kind != event.ProcessCreate {
+			continue
+		}
+		p := w.byGUID[HostKey(r.Host)+"|"+guidKey(r.Get("ProcessGuid"))]
+		if p == nil {
+			byPIDOnly = append(byPIDOnly, r)
+			continue
+		}
+		p.start(r)
+	}
+	for _, p := range w.byKey {
+		k := pidKey{HostKey(p.Host), p.PID}
+		if p.PID != 0 {
+			w.byPID[k] = append(w.byPID[k], p)
+		}
+	}
+	for _, list := range w.byPID {
+		slices.SortFunc(list, compareStart)
+	}
+	// Starts that know process ids only: the same process as Sysmon's where
+	// there is one close by, else one of their own.
+	for _, r := range byPIDOnly {
+		pid := uint32(r.Number("ProcessId"))
+		k := pidKey{HostKey(r.Host), pid}
+		image := PathKey(r.Get("Image"))
+		var best *Process
+		for _, p := range w.byPID[k] {
+			gap := p.Start.Sub(r.Time).Abs()
+			if gap > joinWindow || (p.Image != "" && image != "" && PathKey(p.Image) != image) {
+				continue
+			}
+			if best == nil || gap < best.Start.Sub(r.Time).Abs() {
+				best = p
+			}
+		}
+		if best == nil {
+			best = &Process{
+				Key:  fmt.Sprintf("%s|%d@%s", HostKey(r.Host), pid, r.Time.Format(event.TimeFormat)),
+				Host: r.Host, PID: pid, Implied: true, First: r.Time, Last: r.Time,
+			}
+			if w.byKey[best.Key] != nil {
+				best = w.byKey[best.Key]
+			} else {
+				w.byKey[best.Key] = best
+				if pid != 0 {
+					w.byPID[k] = append(w.byPID[k], best)
+					best.Start = r.Time
+					slices.SortFunc(w.byPID[k], compareStart)
+				}
+			}
+		}
+		best.start(r)
+	}
+	w.resolveEnds()
+	w.resolveParents()
+	for _, p := range w.byKey {
+		w.processes = append(w.processes, p)
+	}
+	slices.SortFunc(w.processes, func(a, b *Process) int {
+		return cmp.Or(a.Start.Compare(b.Start), strings.Compare(a.Key, b.Key))
+	})
+	for _, p := range w.processes {
+		p.key = PathKey(p.Image)
+		if p.Parent != nil {
+			p.Parent.Children++
+		}
+	}
+}
+
+func startIndex(host string, key uint64) string { return fmt.Sprintf("%s|%x", HostKey(host), key) }
+
+func compareStart(a, b *Process) int {
+	return cmp.Or(a.Start.Compare(b.Start), strings.Compare(a.Key, b.Key))
+}
+
+// start fills in what a record of the process's start says. Records come in
+// event order; a later one (Security's beside Sysmon's, say) only fills gaps,
+// except that a record with a GUID knows more and is believed first.
+func (p *Process) start(r *Record) {
+	if p.Implied {
+		p.Implied = false
+		p.Start = r.Time
+		p.Evidence = nil
+		p.Image, p.CommandLine, p.User = cmp.Or(r.Get("Image"), p.Image), cmp.Or(r.Get("CommandLine"), p.CommandLine), cmp.Or(r.Get("User"), p.User)
+	}
+	fill := func(to *string, v string) {
+		if *to == "" {
+			*to = v
+		}
+	}
+	fill(&p.Image, r.Get("Image"))
+	fill(&p.CommandLine, r.Get("CommandLine"))
+	fill(&p.CurrentDirectory, r.Get("CurrentDirectory"))
+	fill(&p.User, r.Get("User"))
+	fill(&p.Integrity, r.Get("IntegrityLevel"))
+	fill(&p.LogonID, r.Get("LogonId"))
+	fill(&p.Hashes, r.Get("Hashes"))
+	fill(&p.OriginalName, r.Get("OriginalFileName"))
+	fill(&p.ParentImage, r.Get("ParentImage"))
+	if r.Time.Before(p.First) {
+		p.First = r.Time
+	}
+	if r.Time.After(p.Last) {
+		p.Last = r.Time
+	}
+	p.Evidence = append(p.Evidence, r.Ref)
+}
+
+// resolveEnds sets End from the records of process ends: by GUID, else the
+// process that had the id then.
+func (w *World) resolveEnds() {
+	for _, r := range w.records {
+		if r.Kind != event.ProcessTerminate {
+			continue
+		}
+		p := w.byGUID[HostKey(r.Host)+"|"+guidKey(r.Get("ProcessGuid"))]
+		if p == nil {
+			p = w.at(r.Host, uint32(r.Number("ProcessId")), r.Time)
+			if p != nil && p.Image != "" && known(r.Get("Image")) && PathKey(p.Image) != PathKey(r.Get("Image")) {
+				continue
+			}
+		}
+		if p != nil && (p.End.IsZero() || r.Time.Before(p.End)) && !r.Time.Before(p.Start) {
+			p.End = r.Time
+		}
+	}
+}
+
+func (w *World) resolveParents() {
+	for _, r := range w.records {
+		if r.Kind != event.ProcessCreate {
+			continue
+		}
+		p := w.created(r)
+		if p == nil {
+			continue
+		}
+		if parent := w.byGUID[HostKey(r.Host)+"|"+guidKey(r.Get("ParentProcessGuid"))]; parent != nil && parent != p {
+			p.Parent, p.ParentByGUID = parent, true
+			continue
+		}
+		if p.Parent != nil {
+			continue
+		}
+		pid := uint32(r.Number("ParentProcessId"))
+		if pid == 0 {
+			continue
+		}
+		image := r.Get("ParentImage")
+		parent := w.at(r.Host, pid, r.Time)
+		if parent != nil && image != "" && parent.Image != "" && PathKey(parent.Image) != PathKey(image) {
+			parent = nil // the id was reused in between, unrecorded
+		}
+		if parent == nil {
+			parent = w.imply(r, pid, image)
+		}
+		if parent != nil && parent.Image == "" {
+			parent.Image = image
+		}
+		if parent != p {
+			p.Parent = parent
+		}
+	}
+}
+
+// imply makes the node of a parent that only a child's record tells of. One
+// process is implied for all children of one process id and image between two
+// known owners of that id.
+func (w *World) imply(r *Record, pid uint32, image string) *Process {
+	before := "start"
+	for _, p := range w.byPID[pidKey{HostKey(r.Host), pid}] {
+		if !p.Implied && p.Start.Before(r.Time) {
+			before = p.Start.Format(event.TimeFormat)
+		}
+	}
+	key := fmt.Sprintf("%s|%d@after %s|%s", HostKey(r.Host), pid, before, PathKey(image))
+	p := w.byKey[key]
+	if p == nil {
+		p = &Process{
+			Key: key, Host: r.Host, PID: pid, Image: image, CommandLine: r.Get("ParentCommandLine"),
+			Implied: true, Start: r.Time, First: r.Time, Last: r.Time, Evidence: []event.EvidenceRef{r.Ref},
+		}
+		w.byKey[key] = p
+		k := pidKey{HostKey(r.Host), pid}
+		w.byPID[k] = append(w.byPID[k], p)
+		slices.SortFunc(w.byPID[k], compareStart)
+	}
+	if r.Time.After(p.Last) {
+		p.Last = r.Time
+	}
+	return p
+}
+
+// created is the process whose start r records.
+func (w *World) created(r *Record) *Process {
+	if p := w.byGUID[HostKey(r.Host)+"|"+guidKey(r.Get("ProcessGuid"))]; p != nil {
+		return p
+	}
+	list := w.byPID[pidKey{HostKey(r.Host), uint32(r.Number("ProcessId"))}]
+	for _, p := range list {
+		if slices.Contains(p.Evidence, r.Ref) {
+			return p
+		}
+	}
+	return nil
+}
+
+// at returns the process that had the id at t: the latest that started by then,
+// unless it had ended. Records of one moment may be stamped a little apart, so
+// both ends are given a second.
+func (w *World) at(host string, pid uint32, t time.Time) *Process {
+	if pid == 0 {
+		return nil
+	}
+	list := w.byPID[pidKey{HostKey(host), pid}]
+	var late *Process
+	for i := len(list) - 1; i >= 0; i-- {
+		p := list[i]
+		if p.Start.After(t) {
+			if p.Start.Sub(t) <= slack {
+				late = p
+			}
+			continue
+		}
+		if p.End.IsZero() || !t.After(p.End.Add(slack)) {
+			return p
+		}
+		break // it had ended: a tombstone
+	}
+	return late
+}
+
+const slack = time.Second
+
+// At returns the process that had the process id on the host at t, nil if none
+// is known. A process id is reused; the answer is the owner at that time.
+func (w *World) At(host string, pid uint32, t time.Time) *Process {
+	w.resolve()
+	return w.at(host, pid, t)
+}
+
+// ByGUID returns the process with Sysmon's ProcessGuid, nil if none is known.
+func (w *World) ByGUID(host, guid string) *Process {
+	w.resolve()
+	return w.byGUID[HostKey(host)+"|"+guidKey(guid)]
+}
+
+// ByStartKey returns the process with the start key (Windows'
+// ClientProcessStartKey), nil if none is known.
+func (w *World) ByStartKey(host string, key uint64) *Process {
+	if key == 0 {
+		return nil
+	}
+	w.resolve()
+	return w.byStart[startIndex(host, key)]
+}
+
+// Processes returns every process, by start.
+func (w *World) Processes() []*Process {
+	w.resolve()
+	return w.processes
+}
+
+// Actor returns the process that did what r records, nil if r does not say or
+// it is not known. byKey tells whether an identity key names it.
+func (w *World) Actor(r *Record) (p *Process, byKey bool) {
+	w.resolve()
+	for _, name := range []string{"ProcessGuid", "SourceProcessGuid"} {
+		if g := r.Get(name); g != "" {
+			if p := w.byGUID[HostKey(r.Host)+"|"+guidKey(g)]; p != nil {
+				return p, true
+			}
+		}
+	}
+	if r.Kind == event.ProcessCreate {
+		return w.created(r), true
+	}
+	for _, name := range []string{"ProcessId", "SourceProcessId"} {
+		pid := uint32(r.Number(name))
+		if pid == 0 {
+			continue
+		}
+		p := w.at(r.Host, pid, r.Time)
+		if p != nil && p.Image != "" && known(r.Get("Image")) && Base(PathKey(p.Image)) != Base(PathKey(r.Get("Image"))) {
+			return nil, false
+		}
+		return p, false
+	}
+	return nil, false
+}

@@ -1,0 +1,180 @@
+package world
+
+import (
+	"encoding/xml"
+	"strings"
+
+	"ashiato/internal/event"
+)
+
+// Service is what was recorded of a Windows service's registration.
+type Service struct {
+	Host      string
+	Name      string // as recorded
+	ImagePath string
+	DLL       string // ServiceDll, "" if none is recorded
+	// Installs are the records of its registration, in event order: 7045 and
+	// 4697, and the registry values ImagePath and ServiceDll.
+	Installs []*Record
+}
+
+// Key is the service's match form.
+func (s *Service) Key() string { return strings.ToLower(s.Name) }
+
+// Services returns the services of which a registration is recorded, in the
+// order of their first record.
+func (w *World) Services() []*Service {
+	w.resolve()
+	byKey := map[string]*Service{}
+	var all []*Service
+	of := func(r *Record, name string) *Service {
+		k := HostKey(r.Host) + "|" + strings.ToLower(name)
+		s := byKey[k]
+		if s == nil {
+			s = &Service{Host: r.Host, Name: name}
+			byKey[k] = s
+			all = append(all, s)
+		}
+		s.Installs = append(s.Installs, r)
+		return s
+	}
+	for _, r := range w.records {
+		switch r.Kind {
+		case event.ServiceInstall:
+			if name := r.Get("ServiceName"); name != "" {
+				s := of(r, name)
+				if p := r.Get("ImagePath"); p != "" {
+					s.ImagePath = p
+				}
+			}
+		case event.RegistrySet:
+			if name, value := ServiceValue(r.Get("TargetObject")); value == "imagepath" || value == "servicedll" {
+				if !known(r.Get("Details")) {
+					continue
+				}
+				s := of(r, name)
+				if value == "imagepath" {
+					s.ImagePath = r.Get("Details")
+				} else {
+					s.DLL = r.Get("Details")
+				}
+			}
+		}
+	}
+	return all
+}
+
+// ServiceValue reads a registry path …\Services\<name>\[Parameters\]<value>. The
+// name is as recorded, the value in lower case; both are "" for other paths.
+func ServiceValue(object string) (name, value string) {
+	lower := strings.ToLower(object)
+	const mark = `\services\`
+	i := strings.Index(lower, mark)
+	if i < 0 || !strings.Contains(lower[:i], `\system\`) || len(lower) != len(object) {
+		return "", ""
+	}
+	parts := strings.Split(object[i+len(mark):], `\`)
+	switch {
+	case len(parts) == 2:
+		return parts[0], strings.ToLower(parts[1])
+	case len(parts) == 3 && strings.EqualFold(parts[1], "Parameters"):
+		return parts[0], strings.ToLower(parts[2])
+	}
+	return "", ""
+}
+
+// Task is what was recorded of a scheduled task's registration.
+type Task struct {
+	Host string
+	Name string // as recorded, without the leading separator
+	// Commands are the programs with their arguments that its actions run, as
+	// far as they were recorded.
+	Commands []string
+	// Registers are the records of its registration, in event order: 4698,
+	// 4702, 106, 140, and the file under System32\Tasks.
+	Registers []*Record
+	// Starts are the records of its start that name a process: 129.
+	Starts []*Record
+}
+
+// Key is the task's match form.
+func (t *Task) Key() string { return strings.ToLower(t.Name) }
+
+const tasksFolder = windowsDir + `\system32\tasks\`
+
+// TaskName returns a task's name without its leading separators.
+func TaskName(name string) string { return strings.TrimLeft(name, `\/`) }
+
+// Tasks returns the tasks of which a registration or a start is recorded, in
+// the order of their first record.
+func (w *World) Tasks() []*Task {
+	w.resolve()
+	byKey := map[string]*Task{}
+	var all []*Task
+	of := func(r *Record, name string) *Task {
+		name = TaskName(name)
+		k := HostKey(r.Host) + "|" + strings.ToLower(name)
+		t := byKey[k]
+		if t == nil {
+			t = &Task{Host: r.Host, Name: name}
+			byKey[k] = t
+			all = append(all, t)
+		}
+		return t
+	}
+	for _, r := range w.records {
+		switch r.Kind {
+		case event.TaskRegister, event.TaskUpdate:
+			if name := r.Get("TaskName"); name != "" {
+				t := of(r, name)
+				t.Registers = append(t.Registers, r)
+				t.Commands = append(t.Commands, TaskCommands(r.Get("TaskContent"))...)
+			}
+		case event.TaskStart:
+			if name := r.Get("TaskName"); name != "" && r.Number("ProcessId") != 0 && r.ID == 129 {
+				t := of(r, name)
+				t.Starts = append(t.Starts, r)
+			}
+		case event.FileCreate:
+			path := r.Get("TargetFilename")
+			if key := PathKey(path); strings.HasPrefix(key, tasksFolder) && len(key) > len(tasksFolder) && len(key) <= len(path) {
+				t := of(r, path[len(path)-len(key)+len(tasksFolder):])
+				t.Registers = append(t.Registers, r)
+			}
+		}
+	}
+	return all
+}
+
+// TaskCommands returns the command lines of a task's Exec actions from its XML
+// definition; none if it cannot be read.
+func TaskCommands(content string) []string {
+	if content == "" {
+		return nil
+	}
+	var task struct {
+		Exec []struct {
+			Command   string `xml:"Command"`
+			Arguments string `xml:"Arguments"`
+		} `xml:"Actions>Exec"`
+	}
+	// The text was UTF-16 once and still says so.
+	if i := strings.Index(content, "?>"); i >= 0 {
+		content = content[i+2:]
+	}
+	if err := xml.Unmarshal([]byte(content), &task); err != nil {
+		return nil
+	}
+	var commands []string
+	for _, e := range task.Exec {
+		if e.Command == "" {
+			continue
+		}
+		c := e.Command
+		if e.Arguments != "" {
+			c += " " + e.Arguments
+		}
+		commands = append(commands, c)
+	}
+	return commands
+}
