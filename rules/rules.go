@@ -18,7 +18,7 @@ import (
 //go:embed README.md */*.yml */*.test ioc/*.csv
 var pack embed.FS
 
-// FS returns the pack: one folder per tactic with the rules (.yml) and their
-// tests (.test), and the indicator lists (ioc/*.csv). The content is part of the program and
-// never changes while it runs.
+// FS returns the pack: one folder per tactic with rules (.yml) and their tests
+// (.test), and ioc with indicator sets (.csv). The content is part of the
+// program and never changes while it runs.
 func FS() fs.FS { return pack }

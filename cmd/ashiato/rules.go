@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"ashiato/internal/detect"
+	"ashiato/internal/ruleset"
 	"ashiato/internal/ruletest"
-	"ashiato/rules"
 )
 
 func newRules() *cobra.Command {
@@ -38,7 +37,7 @@ func (f *ruleFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.rules, "rules", nil, "the rules of this `folder` or file instead of the shipped ones (repeatable)")
 }
 
-func (f *ruleFlags) load() (*ruleset, error) { return loadRules(f.rules, len(f.rules) == 0, nil) }
+func (f *ruleFlags) load() (*ruleset.Set, error) { return loadRules(f.rules, len(f.rules) == 0, nil) }
 
 func newRulesList() *cobra.Command {
 	var f ruleFlags
@@ -83,8 +82,8 @@ func newRulesList() *cobra.Command {
 }
 
 // sigmaRules are the rules of a set without its indicators.
-func sigmaRules(set *ruleset) []*detect.Rule {
-	return slices.DeleteFunc(set.engine.Rules(), func(r *detect.Rule) bool { return strings.HasPrefix(r.ID, "ioc:") })
+func sigmaRules(set *ruleset.Set) []*detect.Rule {
+	return slices.DeleteFunc(set.Engine.Rules(), func(r *detect.Rule) bool { return strings.HasPrefix(r.ID, "ioc:") })
 }
 
 func newRulesShow() *cobra.Command {
@@ -142,32 +141,12 @@ func showRule(cmd *cobra.Command, r *detect.Rule, lang string) error {
 			fmt.Fprintf(out, "\n%s\n", p)
 		}
 	}
-	data, err := ruleText(r.Source)
+	data, err := ruleset.Text(r.Source)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\n--- %s\n%s", r.Source, data)
 	return nil
-}
-
-// ruleText reads a rule's file again, from the pack or from disk.
-func ruleText(name string) ([]byte, error) {
-	if inside, ok := strings.CutPrefix(name, packName+"/"); ok {
-		file, err := rules.FS().Open(inside)
-		if err == nil {
-			defer file.Close()
-			var b strings.Builder
-			buf := make([]byte, 32<<10)
-			for {
-				n, err := file.Read(buf)
-				b.Write(buf[:n])
-				if err != nil {
-					return []byte(b.String()), nil
-				}
-			}
-		}
-	}
-	return os.ReadFile(name)
 }
 
 func newRulesCheck() *cobra.Command {
@@ -187,29 +166,29 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
 				return err
 			}
 			out := cmd.OutOrStdout()
-			for _, p := range set.problems {
+			for _, p := range set.Problems {
 				fmt.Fprintln(out, p)
 			}
 			warnings := 0
-			for _, r := range set.parsed {
+			for _, r := range set.Rules {
 				for _, w := range r.Warnings {
 					warnings++
 					fmt.Fprintf(out, "%v (warning)\n", w)
 				}
 			}
 			if noTests {
-				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings\n", set.rules, len(set.problems), warnings)
+				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings\n", len(set.Rules), len(set.Problems), warnings)
 			} else {
-				missing := ruletest.Missing(set.engine, set.tests)
-				if len(set.tests) == 0 {
+				missing := ruletest.Missing(set.Engine, set.Tests)
+				if len(set.Tests) == 0 {
 					missing = nil // a rule set that has no tests at all, such as the public one
 				}
 				for _, m := range missing {
 					fmt.Fprintln(out, m)
 				}
-				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings, %d tests missing\n", set.rules, len(set.problems), warnings, len(missing))
+				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings, %d tests missing\n", len(set.Rules), len(set.Problems), warnings, len(missing))
 			}
-			if len(set.problems) > 0 {
+			if len(set.Problems) > 0 {
 				return errFound
 			}
 			return nil
@@ -236,11 +215,11 @@ Exit status: 0 all passed, 1 some failed, 2 the tests could not run.`,
 			if err != nil {
 				return err
 			}
-			tests := set.tests
+			tests := set.Tests
 			if len(args) > 0 {
 				tests = nil
 				for _, dir := range args {
-					more, err := readTests(dir)
+					more, err := ruleset.ReadTests(dir)
 					if err != nil {
 						return err
 					}
@@ -252,12 +231,12 @@ Exit status: 0 all passed, 1 some failed, 2 the tests could not run.`,
 			}
 			out := cmd.OutOrStdout()
 			passed, failed := 0, 0
-			for _, p := range set.problems {
+			for _, p := range set.Problems {
 				fmt.Fprintln(out, p)
 				failed++
 			}
 			for _, t := range tests {
-				res := ruletest.Run(set.engine, t)
+				res := ruletest.Run(set.Engine, t)
 				for _, x := range res.Failures {
 					fmt.Fprintln(out, x)
 				}
@@ -273,26 +252,4 @@ Exit status: 0 all passed, 1 some failed, 2 the tests could not run.`,
 	}
 	f.add(cmd)
 	return cmd
-}
-
-// readTests reads the .test files of a folder, or one file.
-func readTests(dir string) ([]*ruletest.File, error) {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return nil, err
-	}
-	root, base := dir, "."
-	if !info.IsDir() {
-		root, base = filepath.Dir(dir), filepath.Base(dir)
-	}
-	var files []*ruletest.File
-	var faults []error
-	err = walkRules(os.DirFS(root), base, func(name string, data []byte) {
-		f, errs := ruletest.Parse(filepath.ToSlash(filepath.Join(root, name)), data)
-		faults = append(faults, errs...)
-		if f != nil {
-			files = append(files, f)
-		}
-	}, ".test")
-	return files, errors.Join(append(faults, err)...)
 }

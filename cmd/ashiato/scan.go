@@ -17,6 +17,7 @@ import (
 	"ashiato/internal/diagram"
 	"ashiato/internal/i18n"
 	"ashiato/internal/report"
+	"ashiato/internal/ruleset"
 	"ashiato/internal/scan"
 )
 
@@ -120,13 +121,13 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range set.problems {
+	for _, p := range set.Problems {
 		fmt.Fprintf(cmd.ErrOrStderr(), "rule left out: %v\n", p)
 	}
 
 	progress := newProgress(cmd.ErrOrStderr(), f.quiet)
 	result, err := scan.Run(cmd.Context(), scan.Options{
-		Paths: paths, Engine: set.engine, Since: since, Until: until, Hosts: f.hosts, MinSeverity: minimum,
+		Paths: paths, Engine: set.Engine, Since: since, Until: until, Hosts: f.hosts, MinSeverity: minimum,
 		Jobs: f.jobs, Evidence: f.report != "", Progress: progress.update,
 	})
 	progress.done()
@@ -134,11 +135,11 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 		return err
 	}
 	doc := &report.Document{
-		Tool: "ashiato", Version: version, RuleSet: set.hash, Args: append([]string{"scan"}, os.Args[min(2, len(os.Args)):]...),
-		Stats: result.Stats, Incidents: result.Incidents, Problems: append(set.reportProblems(), result.Problems...), Gaps: result.Gaps,
+		Tool: "ashiato", Version: version, RuleSet: set.Hash, Args: append([]string{"scan"}, os.Args[min(2, len(os.Args)):]...),
+		Stats: result.Stats, Incidents: result.Incidents, Problems: append(set.Report(), result.Problems...), Gaps: result.Gaps,
 		Evidence: result.Evidence, Lang: lang, Zone: zone, Titles: map[string]string{},
 	}
-	doc.Stats.Rules, doc.Stats.Indicators = set.rules, set.indicators
+	doc.Stats.Rules, doc.Stats.Indicators = len(set.Rules), set.Indicators
 	for _, inc := range result.Incidents {
 		doc.Titles[inc.ID] = inc.Title(lang)
 	}
@@ -149,6 +150,12 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 		return errFound
 	}
 	return nil
+}
+
+// loadRules reads rules and indicators and says what to do if that fails.
+func loadRules(dirs []string, pack bool, indicators []string) (*ruleset.Set, error) {
+	set, err := ruleset.Load(ruleset.Options{Pack: pack, Rules: dirs, Indicators: indicators})
+	return set, withHint(err, "--rules takes folders with .yml files, --ioc takes CSV files or files with one indicator per line")
 }
 
 // writeOutputs writes the report, the pictures and what was asked for on

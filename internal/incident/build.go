@@ -314,8 +314,12 @@ func (b *builder) choose(root Root) (cut int) {
 		}
 		return 0
 	}
-	n := b.g.Node(root.Node)
-	forward := b.reachable(map[provenance.NodeID]time.Time{root.Node: n.First}, true)
+	// A guess may be on the way from the root: go on behind it.
+	starts := map[provenance.NodeID]time.Time{}
+	for _, id := range append([]provenance.NodeID{root.Node}, root.Path...) {
+		starts[id] = b.g.Node(id).First
+	}
+	forward := b.reachable(starts, true)
 	back := b.reachable(b.marked, false)
 	ahead := b.reachable(b.onset, true)
 	for id := range ahead {

@@ -1,17 +1,17 @@
 package incident_test
 
 import (
-	"context"
 	"os"
 	"sort"
 	"strings"
 	"testing"
 
+	"ashiato/internal/detect"
 	"ashiato/internal/event"
 	"ashiato/internal/i18n"
-	"ashiato/internal/normalize"
-	"ashiato/internal/source/files"
-	"sync"
+	"ashiato/internal/incident"
+	"ashiato/internal/provenance"
+	"ashiato/internal/world"
 )
 
 func TestExplore(t *testing.T) {
@@ -19,25 +19,25 @@ func TestExplore(t *testing.T) {
 	if paths[0] == "" {
 		t.Skip("no EXPLORE")
 	}
-	engine := pack(t)
+	rule := &detect.Rule{ID: "all", Name: "All", Title: "All", Severity: detect.Low}
 	for _, p := range paths {
-		var mu sync.Mutex
-		var events []*event.Event
-		_, problems := files.Scan(context.Background(), []string{p}, files.Options{Jobs: 2}, func(b []*event.Event) {
-			mu.Lock()
-			defer mu.Unlock()
-			for _, e := range b {
-				normalize.Event(e)
-				events = append(events, e)
+		events := read(t, p)
+		var ds []detect.Detection
+		b := provenance.NewBuilder(world.New(world.Limits{}))
+		for _, e := range events {
+			b.Add(e)
+			if e.Kind == event.ProcessCreate {
+				ds = append(ds, detect.Detection{Rule: rule, Event: e})
 			}
-		})
-		g, incidents := judge(engine, events)
-		sort.Slice(incidents, func(a, b int) bool { return incidents[a].Score > incidents[b].Score })
-		t.Logf("%s: %d events, %d problems, %d nodes, %d edges, %d incidents", p, len(events), len(problems), len(g.Nodes()), len(g.Edges()), len(incidents))
+		}
+		g := b.Build()
+		incidents := incident.Build(g, ds, incident.Options{})
+		sort.Slice(incidents, func(a, b int) bool { return len(incidents[a].Detections) > len(incidents[b].Detections) })
+		t.Logf("%s: %d events, %d nodes, %d edges, %d starts, %d incidents", p, len(events), len(g.Nodes()), len(g.Edges()), len(ds), len(incidents))
 		for n, i := range incidents {
-			if n < 5 {
+			if n < 2 {
 				t.Log("\n" + dump(i, i18n.English))
-			} else {
+			} else if n < 6 {
 				t.Log(i.Severity, len(i.Detections), len(i.Nodes), i.Title(i18n.English))
 			}
 		}

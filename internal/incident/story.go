@@ -387,6 +387,9 @@ func (t *teller) on(volume, file provenance.NodeID) bool {
 	return l != "" && strings.HasPrefix(strings.ToLower(t.b.g.Node(file).Path), l)
 }
 
+// beside are chapters that a process has besides what it was started for.
+var beside = map[string]bool{"connected": true, "loaded": true, "accessed": true, "injected": true, "resolves": true, "related": true}
+
 // start finds the chapter of a process start: that of what ran it; that of the
 // first thing it did, if it and what it started did nothing but that; else one
 // with the other starts by its parent that are of the same behaviours.
@@ -417,7 +420,7 @@ func (t *teller) start(e *provenance.Edge) {
 	for _, x := range t.b.g.Out(child) {
 		c := t.of[x]
 		switch {
-		case c == nil, x == e:
+		case c == nil, x == e, beside[c.key]:
 			continue
 		case c.key == "started":
 			one = false
@@ -653,6 +656,14 @@ func (t *teller) fromVolume(c *chapter) (string, []string) {
 	for _, e := range c.edges {
 		if e.Verb == provenance.Started {
 			parent = t.name(e.From)
+		}
+	}
+	for _, e := range c.edges {
+		if n := t.b.g.Node(e.From); n.Kind == provenance.Volume && n.Implied && file != "" {
+			if parent == "" {
+				return "script-from-drive", []string{process, file, n.Label}
+			}
+			return "script-started-from-drive", []string{parent, process, file, n.Label}
 		}
 	}
 	switch {

@@ -351,6 +351,13 @@ func (j *joiner) hid(r *world.Record) *Edge {
 		if r.Task != removable {
 			return nil
 		}
+		// The record says that the medium is removable, by a device name of
+		// which no letter is known: the one volume without a letter.
+		if waiting := j.w.Unlettered(r.Host, r.Time); len(waiting) == 1 {
+			places = []place{{j.volume(waiting[0].Volume), waiting[0], ClassB}}
+		}
+	}
+	if len(places) == 0 {
 		name := key
 		if rest, ok := strings.CutPrefix(key, `\device\`); ok {
 			if i := strings.IndexByte(rest, '\\'); i >= 0 {

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -88,4 +87,3 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-var _ = slices.Sort[[]int]

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -729,6 +731,67 @@ func TestEveryVerbAndRecord(t *testing.T) {
 	}
 	if a, z := one(t, b, "TaskScheduler", 200), one(t, b, "TaskScheduler", 201); value(t, a, "TaskInstanceId") != value(t, z, "TaskInstanceId") {
 		t.Error("the task's end is not that of its start")
+	}
+}
+
+// TestTheFormatIsDescribed keeps docs/formats/scenario.md complete.
+func TestTheFormatIsDescribed(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "formats", "scenario.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lib, err := loadLibrary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := slices.Sorted(maps.Keys(lib.verbs))
+	words = append(words, lib.logNames...)
+	words = append(words, "start", "seed", "telemetry", "records", "language", "stretch", "shuffle", "lose", "background")
+	for _, verb := range slices.Sorted(maps.Keys(lib.verbs)) {
+		if !bytes.Contains(doc, []byte("`"+verb+"`")) {
+			t.Errorf("the verb %s is not described", verb)
+		}
+	}
+	for _, w := range words {
+		if !bytes.Contains(doc, []byte(w)) {
+			t.Errorf("%s is not described", w)
+		}
+	}
+	for _, v := range lib.verbs {
+		for _, need := range v.need {
+			if !bytes.Contains(doc, []byte(need)) {
+				t.Errorf("%s's key %s is not described", v.name, need)
+			}
+		}
+	}
+}
+
+// A remote logon's process: another account, its own logon id.
+func TestRemoteLogon(t *testing.T) {
+	b := build(t, parse(t, "t.txtar", []byte(small(`host server
+    address 10.0.0.9
+-- steps --
+on pc
++1s logon admin
+    type 3
+    luid 0x5a1b2
+    ip   ${server.address}
+    port 50123
++1s start remote
+    image C:\Windows\PSEXESVC.exe
+    parent services
+    user admin
+    integrity High
+    luid 0x5a1b2
+`))))
+	in := one(t, b, "Auditing", 4624, "LogonType", "3", "IpAddress", "10.0.0.9", "SubjectUserSid", "S-1-0-0")
+	started := one(t, b, "Auditing", 4688, "TargetLogonId", value(t, in, "TargetLogonId"), "TargetUserName", "admin")
+	sid := value(t, in, "TargetUserSid")
+	if value(t, started, "TargetUserSid") != sid || sid == value(t, one(t, b, "Sysmon", 1), "User") || strings.HasSuffix(sid, "-1001") {
+		t.Errorf("the account's identifier is %s", sid)
+	}
+	if got := value(t, one(t, b, "Sysmon", 1), "LogonGuid"); !strings.HasSuffix(got, "-b2a1-050000000000}") {
+		t.Errorf("logon GUID %s", got)
 	}
 }
 

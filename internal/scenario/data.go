@@ -156,6 +156,9 @@ func (lib *library) readLog(l *line) error {
 	if l.word != "log" {
 		return l.errorf("unknown word %q: want log", l.word)
 	}
+	if lib.logs[l.rest] != nil {
+		return l.errorf("log %s occurs twice", l.rest)
+	}
 	s := &logSpec{name: l.rest}
 	for _, k := range l.kids {
 		var n uint64
@@ -191,6 +194,9 @@ func (lib *library) readLog(l *line) error {
 func (lib *library) readRecord(l *line) error {
 	if l.word != "record" {
 		return l.errorf("unknown word %q: want record", l.word)
+	}
+	if lib.records[l.rest] != nil {
+		return l.errorf("record %s occurs twice", l.rest)
 	}
 	r := &recordSpec{place: l.place, name: l.rest}
 	_, id, _ := strings.Cut(l.rest, "/")
@@ -255,6 +261,9 @@ func (lib *library) readRecord(l *line) error {
 func (lib *library) readVerb(l *line) error {
 	if l.word != "verb" {
 		return l.errorf("unknown word %q: want verb", l.word)
+	}
+	if lib.verbs[l.rest] != nil {
+		return l.errorf("verb %s occurs twice", l.rest)
 	}
 	v := &verbSpec{place: l.place, name: l.rest}
 	for _, k := range l.kids {
@@ -322,6 +331,9 @@ func (lib *library) readImage(l *line) error {
 	}
 	for i := range cells {
 		cells[i] = strings.TrimSpace(cells[i])
+	}
+	if _, ok := lib.images[strings.ToLower(cells[0])]; ok {
+		return l.errorf("image %s occurs twice", cells[0])
 	}
 	or := func(s, windows string) string {
 		if s == "" {

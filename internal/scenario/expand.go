@@ -3,6 +3,7 @@ package scenario
 import (
 	"encoding/xml"
 	"fmt"
+	"math/rand/v2"
 	"path"
 	"strconv"
 	"strings"
@@ -120,4 +121,80 @@ func filter(name, v string) (string, error) {
 // baseName is the last element of a Windows path, with its blanks.
 func baseName(p string) string {
 	return path.Base(strings.ReplaceAll(strings.TrimSuffix(p, `\`), `\`, "/"))
+}
+
+// builtin are the variables that every text can use.
+func (b *builder) builtin(name string) (string, bool) {
+	switch name {
+	case "empty":
+		return "", true
+	case "sp":
+		return " ", true
+	case "dollar":
+		return "$", true
+	case "newline":
+		return "\n", true
+	case "tabs":
+		return "\t\t\t\t", true
+	case "tabs2":
+		return "\t\t", true
+	}
+	if v, ok := b.vars[name]; ok {
+		return v, true
+	}
+	if id, key, ok := strings.Cut(name, "."); ok && b.hostByID[id] != nil {
+		v, ok := b.hostByID[id].vars[key]
+		return v, ok
+	}
+	return "", false
+}
+
+// evaluate gives variables their values, each able to use those before it.
+func evaluate(list []variable, rng *rand.Rand, base lookup) (map[string]string, error) {
+	values := map[string]string{}
+	vars := base.over(values)
+	for _, v := range list {
+		arg, err := expand(v.place, v.arg, vars)
+		if err != nil {
+			return nil, err
+		}
+		// Every variable draws, so that setting one leaves the others alone.
+		draw := rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
+		switch v.op {
+		case "=":
+			values[v.name] = arg
+		case "in":
+			choices := strings.Split(arg, "|")
+			values[v.name] = strings.TrimSpace(choices[draw.IntN(len(choices))])
+		case "digits", "letters", "hexdigits":
+			n, err := strconv.Atoi(arg)
+			if err != nil || n < 1 || n > 64 {
+				return nil, v.errorf("variable %q: %s wants 1 to 64, not %q", v.name, v.op, arg)
+			}
+			values[v.name] = randomText(draw, v.op, n)
+		case "from":
+			low, high, _ := strings.Cut(arg, "-")
+			lo, err1 := strconv.Atoi(strings.TrimSpace(low))
+			hi, err2 := strconv.Atoi(strings.TrimSpace(high))
+			if err1 != nil || err2 != nil || lo < 0 || hi < lo {
+				return nil, v.errorf("variable %q: want from LOW-HIGH, not %q", v.name, arg)
+			}
+			values[v.name] = strconv.Itoa(lo + draw.IntN(hi-lo+1))
+		}
+	}
+	return values, nil
+}
+
+func randomText(rng *rand.Rand, kind string, n int) string {
+	alphabet := map[string]string{
+		"digits": "0123456789", "letters": "abcdefghijklmnopqrstuvwxyz", "hexdigits": "0123456789abcdef",
+	}[kind]
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = alphabet[rng.IntN(len(alphabet))]
+	}
+	if kind == "digits" && b[0] == '0' {
+		b[0] = '1'
+	}
+	return string(b)
 }

@@ -144,7 +144,7 @@ func sections(data []byte) (comment string, list []section) {
 const (
 	maxSize       = 4 << 20
 	maxTimes      = 10_000
-	maxBackground = 5_000_000
+	maxBackground = 1_000_000
 	maxDelay      = 366 * 24 * time.Hour
 )
 

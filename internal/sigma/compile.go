@@ -50,6 +50,12 @@ type compiledTest struct {
 	slot  int32 // -1 for keywords
 	other int32 // fieldrefTest: the other field's slot
 	glob  globMatcher
+	// needle is a text that is in the folded value wherever the test holds, nil
+	// if none is known.
+	needle []byte
+	// shortest is the least length in bytes of a value that a regexTest can
+	// hold for.
+	shortest int
 }
 
 type compiledRule struct {
@@ -160,6 +166,7 @@ func (c *compiler) node(r *Rule, x *expr, resolved map[*item][][]test, done map[
 		n.kids = append(n.kids, c.node(r, k, resolved, done))
 	}
 	if x.op != opItem {
+		slices.SortStableFunc(n.kids, func(a, b *cnode) int { return c.effort(a) - c.effort(b) })
 		return n
 	}
 	if x.item.field != "" {
@@ -175,6 +182,26 @@ func (c *compiler) node(r *Rule, x *expr, resolved map[*item][][]test, done map[
 		n.values = append(n.values, ids)
 	}
 	return n
+}
+
+// effort ranks what evaluating a node takes: regular expressions and keywords
+// are asked last.
+func (c *compiler) effort(n *cnode) int {
+	most := 0
+	for _, k := range n.kids {
+		most = max(most, c.effort(k))
+	}
+	for _, alts := range n.values {
+		for _, t := range alts {
+			switch c.engine.tests[t].kind {
+			case keywordTest:
+				most = max(most, 1)
+			case regexTest, keywordRegexTest:
+				most = max(most, 2)
+			}
+		}
+	}
+	return most
 }
 
 // everySystem has every System field, to learn which names System knows.
@@ -211,6 +238,7 @@ func (c *compiler) test(r *Rule, slot int32, t test) int32 {
 	switch t.kind {
 	case patternTest, keywordTest:
 		ct.glob = compileGlob(t.pattern)
+		ct.needle = []byte(fold(string(ct.glob.needle)))
 		var b strings.Builder
 		for _, e := range t.pattern.elems {
 			text := e.text
@@ -221,6 +249,8 @@ func (c *compiler) test(r *Rule, slot int32, t test) int32 {
 		}
 		key = fmt.Sprintf("%v%s", t.pattern.cased, b.String())
 	case regexTest, keywordRegexTest:
+		literal, shortest := requiredText(t.re.String())
+		ct.needle, ct.shortest = []byte(literal), shortest
 		key = t.re.String()
 	case existsTest:
 		key = fmt.Sprint(t.want)
@@ -298,7 +328,7 @@ func (c *compiler) index() {
 	}
 	common := map[uint32]int{}
 	for i := range c.engine.tests {
-		eachGram(c.engine.tests[i].glob.foldedNeedle(), func(gram uint32) { common[gram]++ })
+		eachGram(c.engine.tests[i].needle, func(gram uint32) { common[gram]++ })
 	}
 	for _, g := range c.engine.groups {
 		g.build(c.engine.tests, common)
@@ -325,7 +355,7 @@ func (g *group) build(tests []compiledTest, common map[uint32]int) {
 		f := fieldIndex{slot: s}
 		var literal []int32
 		for _, id := range ids {
-			if tests[id].kind == patternTest && len(tests[id].glob.needle) >= 2 {
+			if len(tests[id].needle) >= 2 {
 				literal = append(literal, id)
 			} else {
 				f.direct = append(f.direct, id)
@@ -406,14 +436,14 @@ func (c *compiler) leaf(id int32) witness {
 			return witness{}
 		}
 		w.cost = 500
-	case regexTest, keywordRegexTest:
+	case keywordRegexTest:
 		w.cost = 400
 	case keywordTest:
 		w.cost = 50
 	case cidrTest, numberTest, fieldrefTest:
 		w.cost = 100
 	default:
-		switch n := len(t.glob.needle); {
+		switch n := len(t.needle); {
 		case n >= 8:
 			w.cost = 1
 		case n >= 4:
@@ -422,6 +452,9 @@ func (c *compiler) leaf(id int32) witness {
 			w.cost = 30
 		default:
 			w.cost = 200
+		}
+		if t.kind == regexTest {
+			w.cost *= 2
 		}
 		// A test that many rules make is true of common events, and the parts
 		// of the System section are the same for most.
@@ -444,15 +477,6 @@ type gramIndex struct {
 	pairs  *[1024]uint64 // one bit per two-byte piece
 }
 
-// foldedNeedle is the longest literal, folded also for cased patterns: the
-// index looks into folded text.
-func (g *globMatcher) foldedNeedle() []byte {
-	if g.cased {
-		return []byte(fold(string(g.needle)))
-	}
-	return g.needle
-}
-
 func eachGram(s []byte, yield func(uint32)) {
 	for i := 0; i+4 <= len(s); i++ {
 		yield(uint32(s[i]) | uint32(s[i+1])<<8 | uint32(s[i+2])<<16 | uint32(s[i+3])<<24)
@@ -465,7 +489,7 @@ func newGramIndex(ids []int32, tests []compiledTest, common map[uint32]int) gram
 		return g
 	}
 	for _, id := range ids {
-		needle := tests[id].glob.foldedNeedle()
+		needle := tests[id].needle
 		if len(needle) < 4 {
 			if g.two == nil {
 				g.two, g.pairs = map[uint16][]int32{}, new([1024]uint64)

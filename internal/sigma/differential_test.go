@@ -126,7 +126,7 @@ func itemYAML(t *rapid.T, indent string) string {
 		return one(rapid.SampledFrom(fields).Draw(t, "other"))
 	case 5:
 		field += rapid.SampledFrom([]string{"|re", "|re|i", "|re|s"}).Draw(t, "re")
-		return one(rapid.SampledFrom([]string{"'^a'", "'cmd'", "'fo+'", "'.'", `'\\$'`, "''"}).Draw(t, "regex"))
+		return one(rapid.SampledFrom([]string{"'^a'", "'cmd'", "'CMD.exe'", "'(foo|bar)b?ar'", "'(Foo)+'", "'k{2,3}'", "'ж[é-]'", "'fo+'", "'.'", `'\\$'`, "''"}).Draw(t, "regex"))
 	case 6:
 		field += rapid.SampledFrom([]string{"|base64|contains", "|base64offset|contains", "|wide|base64offset|contains"}).Draw(t, "encoding")
 		return one(rapid.SampledFrom([]string{"'foobar'", "'Жé'", "'encoded'"}).Draw(t, "plain"))

@@ -1,6 +1,7 @@
 package sigma
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -247,6 +248,13 @@ func (m *Matcher) scan(g *group, f *fieldIndex) {
 		return
 	}
 	for _, t := range f.direct {
+		if m.engine.tests[t].kind == regexTest {
+			// The rest of the rule is cheaper to ask than the expression.
+			for _, r := range g.byTest[t] {
+				m.candidate(r)
+			}
+			continue
+		}
 		m.probe(g, t)
 	}
 	x := &f.grams
@@ -371,7 +379,10 @@ func (m *Matcher) evaluate(t *compiledTest) bool {
 		}
 		return false
 	}
-	for _, v := range values {
+	for i, v := range values {
+		if t.kind == regexTest && (len(v) < t.shortest || !bytes.Contains(m.folded(t.slot)[i], t.needle)) {
+			continue
+		}
 		if m.value(t, v) {
 			return true
 		}
@@ -457,10 +468,12 @@ func (m *Matcher) deciding(r *compiledRule) []event.Field {
 		if n.op != opItem || n.item.neq {
 			return
 		}
+		// With a single value the tests' results are known already.
+		single := n.slot >= 0 && len(m.values(n.slot)) == 1
 		positive := func(v string) bool {
 			for _, alts := range n.values {
 				for _, t := range alts {
-					if m.value(&m.engine.tests[t], v) {
+					if single && m.holdsTest(t) || !single && m.value(&m.engine.tests[t], v) {
 						return true
 					}
 				}

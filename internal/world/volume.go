@@ -145,6 +145,28 @@ func lettersIn(text string, f func(byte)) {
 	}
 }
 
+// letterWindow is how far the record of a new drive letter may be before the
+// first record of its device.
+const letterWindow = 10 * time.Second
+
+// waiting returns the mounts of a host that hold at t and have no letter yet.
+func (w *World) waiting(host string, t time.Time) []*Mount {
+	var found []*Mount
+	for _, m := range w.mounts[host] {
+		if m.Letter == 0 && m.Holds(t) {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// Unlettered returns the mounts of a host that hold at t and whose drive letter
+// no record tells.
+func (w *World) Unlettered(host string, t time.Time) []*Mount {
+	w.resolve()
+	return w.waiting(HostKey(host), t)
+}
+
 // resolveVolumes goes through attachments, removals and uses of drive letters
 // in order of time. A letter that a record names for a volume is certain. Else a
 // letter's first use belongs to the one volume that is attached and has no
@@ -157,6 +179,11 @@ func (w *World) resolveVolumes() {
 	open := map[*Volume]*Mount{}
 	fixed := map[use]bool{}
 	known := map[use]bool{}
+	type naming struct {
+		letter byte
+		t      time.Time
+	}
+	named := map[string]naming{} // host → the letter named last
 	lettered := func(host string, l byte, t time.Time) bool {
 		for _, m := range w.mounts[HostKey(host)] {
 			if m.Letter == l && m.Holds(t) {
@@ -170,12 +197,7 @@ func (w *World) resolveVolumes() {
 		if l == 'c' || fixed[u] || lettered(r.Host, l, r.Time) {
 			return
 		}
-		var waiting []*Mount
-		for _, m := range w.mounts[u.host] {
-			if m.Letter == 0 && m.Holds(r.Time) {
-				waiting = append(waiting, m)
-			}
-		}
+		waiting := w.waiting(u.host, r.Time)
 		switch len(waiting) {
 		case 0:
 			if !known[u] {
@@ -226,13 +248,24 @@ func (w *World) resolveVolumes() {
 			}
 			if m == nil {
 				m = &Mount{Volume: v, From: r.Time}
+				if n, ok := named[host]; ok && r.Time.Sub(n.t) <= letterWindow && !lettered(r.Host, n.letter, r.Time) {
+					m.Letter = n.letter
+					known[use{host, n.letter}] = true
+					delete(named, host)
+				}
 				open[v] = m
 				v.Mounts = append(v.Mounts, m)
 				w.mounts[host] = append(w.mounts[host], m)
 			}
-			if a.letter != 0 && m.Letter == 0 && !fixed[use{host, a.letter}] {
+			if a.letter != 0 {
+				for _, x := range w.mounts[host] {
+					if x != m && x.Letter == a.letter && !x.Certain && x.Holds(r.Time) {
+						x.Letter = 0 // taken to be another's until now
+					}
+				}
 				m.Letter, m.Certain = a.letter, true
 				known[use{host, a.letter}] = true
+				delete(fixed, use{host, a.letter})
 			}
 			continue
 		}
@@ -252,8 +285,14 @@ func (w *World) resolveVolumes() {
 		case event.RegistrySet:
 			key := strings.ToLower(r.Get("TargetObject"))
 			if i := strings.Index(key, `\mounteddevices\\dosdevices\`); i >= 0 {
-				if l, ok := Letter(key[i+len(`\mounteddevices\\dosdevices\`):]); ok {
-					used(r, l)
+				if l, ok := Letter(key[i+len(`\mounteddevices\\dosdevices\`):]); ok && !lettered(r.Host, l, r.Time) {
+					// Windows names the letter moments before or after the
+					// device.
+					if w.waiting(HostKey(r.Host), r.Time) == nil {
+						named[HostKey(r.Host)] = naming{l, r.Time}
+					} else {
+						used(r, l)
+					}
 				}
 			}
 		}

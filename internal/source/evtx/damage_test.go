@@ -258,6 +258,21 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
+// TestEmptyLog reads a log without a record, closed and open.
+func TestEmptyLog(t *testing.T) {
+	b := write(t, nil)
+	b[120] = 1
+	fixSums(b)
+	res := read(b)
+	if res.stats.FilesRead != 1 || len(res.problems) != 1 || res.problem(source.Dirty) == nil {
+		t.Errorf("%+v", res)
+	}
+	b[headerSize] = 'x'
+	if res := read(b); res.stats.FilesRead != 0 {
+		t.Errorf("a log whose only chunk is destroyed counts as read: %+v", res)
+	}
+}
+
 func TestBrokenStructures(t *testing.T) {
 	good := write(t, intrusion(250))
 	all := clean(t, good)
@@ -312,6 +327,9 @@ func TestBrokenStructures(t *testing.T) {
 			}
 			if c.kind != "" && res.problem(c.kind) == nil {
 				t.Errorf("problems %v, want %s", res.problems, c.kind)
+			}
+			if res.problem(source.Truncated) != nil && len(b) >= len(good) {
+				t.Errorf("nothing was cut, yet the problems are %v", res.problems)
 			}
 			if c.kind == "" && len(res.problems) > 0 {
 				t.Errorf("problems %v, want none", res.problems)

@@ -44,12 +44,13 @@ func (rd *Reader) Read(ctx context.Context, name string, r io.Reader, h source.H
 	run := &run{name: name, handle: h, found: map[source.ProblemKind]*source.Problem{}}
 	run.stats.Files = 1
 	intact := run.file(ctx, r, jobs)
-	if run.stats.Records > 0 || intact && len(run.found) == 0 {
-		run.stats.FilesRead = 1
-	}
 	problems := make([]source.Problem, 0, len(run.found))
 	for _, p := range run.found {
 		problems = append(problems, *p)
+		intact = intact && p.Kind == source.Dirty
+	}
+	if run.stats.Records > 0 || intact {
+		run.stats.FilesRead = 1
 	}
 	slices.SortFunc(problems, func(a, b source.Problem) int {
 		if a.Offset != b.Offset {
@@ -220,17 +221,17 @@ func (r *run) file(ctx context.Context, in io.Reader, jobs int) bool {
 		allZero = false
 		next := buffers.Get().(*[chunkSize]byte)
 		size, gap := n, false
-		if !bytes.HasPrefix(data, []byte(chunkMagic)) {
-			if at := findChunk(data); at > 0 {
-				size = at
-				kept = copy(next[:], data[at:])
-			}
-		} else {
+		chunk := bytes.HasPrefix(data, []byte(chunkMagic))
+		find := findChunk
+		if chunk {
+			find = findLaterChunk
+		}
+		if at := find(data); at > 0 {
+			size, gap = at, chunk
+			kept = copy(next[:], data[at:])
+		}
+		if chunk || size == chunkSize {
 			seen++
-			if at := findLaterChunk(data); at > 0 {
-				size, gap = at, true
-				kept = copy(next[:], data[at:])
-			}
 		}
 		cut := size == n && n < chunkSize
 		dispatch(job{off: off, data: buf, size: size, cut: cut, gap: gap})

@@ -22,6 +22,7 @@ import (
 
 	"ashiato/internal/event"
 	"ashiato/internal/source"
+	"ashiato/internal/source/evtx"
 	"ashiato/internal/source/files"
 	"ashiato/internal/source/ndjson"
 	"ashiato/internal/source/xmlevent"
@@ -51,6 +52,61 @@ func xmlLog(t *testing.T, n int) []byte {
 		}
 	}
 	return b
+}
+
+// evtxLog returns the events of jsonLog as an EVTX file.
+func evtxLog(t *testing.T, n int) []byte {
+	path := filepath.Join(t.TempDir(), "log.evtx")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // closed before it is read
+	w := evtx.NewWriter(f)
+	for i := range n {
+		if err := w.Write(record(i + 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestEVTX holds that logs of Windows are found whatever lies around them, and
+// where their headers are lost.
+func TestEVTX(t *testing.T) {
+	log := evtxLog(t, 1000)
+	headless := slices.Clone(log)
+	clear(headless[:4096])
+	late := append(make([]byte, 64<<10), log[4096:]...)
+	dir := place(t,
+		file{"a.evtx", log},
+		file{"b.txt", log},
+		file{"c.zip", zipped(t, file{"x.evtx", log})},
+		file{"d.tar.gz", gz(tarred(t, file{"x.evtx", log}))},
+		file{"headless.evtx", headless},
+		file{"late.evtx", late},
+	)
+	events, problems, _ := scan(t, dir, files.Options{}, dir)
+	want := map[string]int{"a.evtx": 1000, "b.txt": 1000, "c.zip!x.evtx": 1000, "d.tar.gz!x.evtx": 1000, "headless.evtx": 1000, "late.evtx": events["late.evtx"]}
+	if diff := cmp.Diff(want, events); diff != "" || events["late.evtx"] == 0 {
+		t.Errorf("%v %s", events, diff)
+	}
+	for _, p := range problems {
+		// What a lost header is called is the EVTX reader's to say.
+		if !strings.HasPrefix(p, "headless.evtx ") && !strings.HasPrefix(p, "late.evtx ") {
+			t.Error(p)
+		}
+	}
 }
 
 func gz(parts ...[]byte) []byte {

@@ -1,0 +1,185 @@
+package scenario
+
+import (
+	"cmp"
+	"container/heap"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxTasks bounds what one scenario can make happen.
+const maxTasks = 2_000_000
+
+// task is one step waiting for its time.
+type task struct {
+	at    time.Time
+	order int
+	step  *step
+	n     int
+	host  *host
+	scope *scope
+	label Label
+	vars  map[string]string
+	aside bool     // part of the background, which keeps its own pace
+	ends  *process // for the end of a process that was given its life's length
+}
+
+// scope holds the process handles of the attack, or of one background activity.
+type scope struct{ procs map[string]*process }
+
+type queue []*task
+
+func (q queue) Len() int { return len(q) }
+
+func (q queue) Less(i, j int) bool {
+	return cmp.Or(q[i].at.Compare(q[j].at), cmp.Compare(q[i].order, q[j].order)) < 0
+}
+
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+
+func (q *queue) Push(x any) { *q = append(*q, x.(*task)) }
+
+func (q *queue) Pop() any {
+	old := *q
+	t := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return t
+}
+
+// planSteps gives the scenario's own steps their times.
+func (b *builder) planSteps() error {
+	at := b.s.start
+	scopes := map[string]*scope{}
+	rng := rand.New(rand.NewPCG(b.s.seed, streamOrder))
+	var plan func(steps []*step) error
+	plan = func(steps []*step) error {
+		for _, st := range steps {
+			if st.any != nil {
+				group := slices.Clone(st.any)
+				if b.s.shuffle {
+					rng.Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
+				}
+				if err := plan(group); err != nil {
+					return err
+				}
+				continue
+			}
+			id, err := expand(st.place, st.host, b.builtin)
+			if err != nil {
+				return err
+			}
+			if id == "" && len(b.hosts) == 1 {
+				id = b.hosts[0].id
+			}
+			h := b.hostByID[id]
+			if h == nil {
+				return st.errorf("unknown host %q: name it with a line \"on HOST\" before the step", id)
+			}
+			if scopes[id] == nil {
+				scopes[id] = &scope{map[string]*process{}}
+			}
+			if st.at {
+				at = b.s.start
+			}
+			at = at.Add(b.stretched(st.delay))
+			label := st.label
+			label.Verb, label.Line = st.verb.name, st.line
+			for n := range st.times {
+				if n > 0 {
+					at = at.Add(b.stretched(st.every))
+				}
+				if err := b.push(&task{at: at, step: st, n: n + 1, host: h, scope: scopes[id], label: label}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	return plan(b.s.steps)
+}
+
+func (b *builder) stretched(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * b.s.stretch)
+}
+
+func (b *builder) push(t *task) error {
+	if b.tasks++; b.tasks > maxTasks {
+		return t.step.errorf("more than %d steps to take", maxTasks)
+	}
+	b.order++
+	t.order = b.order
+	heap.Push(&b.queue, t)
+	return nil
+}
+
+// planBackground strews activities over the time of the background until they
+// leave at least the wanted number of records, counted over all logs: the same
+// people do the same things whichever logs are kept.
+func (b *builder) planBackground() error {
+	g := &b.s.background
+	if g.count == 0 {
+		return nil
+	}
+	hosts := b.hosts
+	if len(g.hosts) > 0 {
+		hosts = nil
+		for _, id := range g.hosts {
+			if b.hostByID[id] == nil {
+				return g.errorf("unknown host %q", id)
+			}
+			hosts = append(hosts, b.hostByID[id])
+		}
+	}
+	var choices []*activity
+	total := 0
+	for _, a := range b.lib.activities {
+		if !slices.Contains(g.without, a.name) {
+			choices = append(choices, a)
+			total += a.weight
+		}
+	}
+	if total == 0 {
+		return g.errorf("the background has no activity left")
+	}
+	rng := rand.New(rand.NewPCG(b.s.seed, streamBackground))
+	for n := 0; n < g.count; {
+		draw := rng.IntN(total)
+		var a *activity
+		for _, a = range choices {
+			if draw -= a.weight; draw < 0 {
+				break
+			}
+		}
+		h := hosts[rng.IntN(len(hosts))]
+		at := b.s.start.Add(g.from + time.Duration(rng.Int64N(int64(g.to-g.from))))
+		var let []variable
+		for _, l := range a.let {
+			name, rest, _ := strings.Cut(l.rest, " ")
+			v, err := parseVariable(l, name, strings.TrimLeft(rest, " "))
+			if err != nil {
+				return err
+			}
+			let = append(let, v)
+		}
+		vars, err := evaluate(let, rng, b.hostLookup(h))
+		if err != nil {
+			return err
+		}
+		sc := &scope{map[string]*process{}}
+		for _, st := range a.steps {
+			at = at.Add(st.delay)
+			for k := range st.times {
+				if k > 0 {
+					at = at.Add(st.every)
+				}
+				if err := b.push(&task{at: at, step: st, n: k + 1, host: h, scope: sc, vars: vars, aside: true, label: Label{Text: a.name, Verb: st.verb.name, Line: st.line}}); err != nil {
+					return err
+				}
+			}
+		}
+		n += a.least
+	}
+	return nil
+}

@@ -1,0 +1,494 @@
+package scenario
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ashiato/internal/event"
+)
+
+// run executes one step: it changes the world and leaves the records.
+func (b *builder) run(t *task) error {
+	st := t.step
+	r := &running{b: b, t: t, vars: map[string]string{
+		"i": strconv.Itoa(t.n), "utc": sysmonTime(t.at), "localtime": t.at.Format("2006-01-02T15:04:05"),
+	}}
+	r.look = func(name string) (string, bool) {
+		if v, ok := r.vars[name]; ok {
+			return v, true
+		}
+		if v, ok := t.vars[name]; ok {
+			return v, true
+		}
+		for prefix, p := range map[string]*process{"proc.": r.proc, "parent.": r.parent, "target.": r.target} {
+			if key, ok := strings.CutPrefix(name, prefix); ok && p != nil {
+				return b.processVar(p, key)
+			}
+		}
+		if handle, key, ok := strings.Cut(name, "."); ok && !slices.Contains(reserved, handle) {
+			if p := r.find(handle); p != nil {
+				return b.processVar(p, key)
+			}
+		}
+		return b.hostLookup(t.host)(name)
+	}
+	if st.verb.subject != "" {
+		v, err := expand(st.place, st.subject, r.look)
+		if err != nil {
+			return err
+		}
+		r.vars[st.verb.subject] = v
+		t.label.Subject = v
+	}
+	for _, k := range st.values {
+		v, err := expand(k.place, k.value, r.look)
+		if err != nil {
+			return err
+		}
+		r.vars[k.key] = v
+	}
+	if err := r.act(); err != nil {
+		return err
+	}
+	for _, d := range st.verb.defaults {
+		if _, given := r.vars[d.key]; given {
+			continue
+		}
+		v, err := expand(d.place, d.value, r.look)
+		if err != nil {
+			return err
+		}
+		r.vars[d.key] = v
+	}
+	for i := range st.verb.emits {
+		if err := r.emit(&st.verb.emits[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// running is a step while it runs.
+type running struct {
+	b                    *builder
+	t                    *task
+	vars                 map[string]string
+	look                 lookup
+	proc, parent, target *process
+}
+
+// find returns the process of a handle: the scope's own, else the host's.
+func (r *running) find(handle string) *process {
+	if p := r.t.scope.procs[handle]; p != nil {
+		return p
+	}
+	return r.t.host.procs[handle]
+}
+
+func (r *running) need(handle string) (*process, error) {
+	if p := r.find(handle); p != nil {
+		return p, nil
+	}
+	return nil, r.t.step.errorf("no process %q on host %s", handle, r.t.host.id)
+}
+
+func (r *running) alive(handle string) (*process, error) {
+	p, err := r.need(handle)
+	if err == nil && p.ended {
+		err = r.t.step.errorf("process %q has ended", handle)
+	}
+	return p, err
+}
+
+// act finds the acting process and does what the verb does to the world.
+func (r *running) act() error {
+	h, vars := r.t.host, r.vars
+	verb := r.t.step.verb.name
+	if by := vars["by"]; r.t.ends != nil {
+		r.proc, r.parent = r.t.ends, r.t.ends.parent
+	} else if by != "" {
+		p, err := r.alive(by)
+		if err != nil {
+			return err
+		}
+		r.proc, r.parent = p, p.parent
+	}
+	if name := vars["target"]; name != "" {
+		p, err := r.need(name)
+		if err != nil {
+			return err
+		}
+		r.target = p
+	}
+	if path, ok := vars["path"]; ok && verb != "exclude" && verb != "share" {
+		if err := r.touch(verb, path); err != nil {
+			return err
+		}
+	}
+	switch verb {
+	case "running", "start", "runtask":
+		return r.start(verb)
+	case "end", "endtask":
+		r.proc.ended = true
+		delete(h.pids, r.proc.pid)
+	case "service":
+		text := "user mode service"
+		if vars["type"] == "0x1" {
+			text = "kernel mode driver"
+		}
+		vars["typetext"] = r.b.lib.word(r.b.s.language, text)
+		start := "auto start"
+		if vars["start"] == "3" {
+			start = "demand start"
+		}
+		vars["starttext"] = r.b.lib.word(r.b.s.language, start)
+	case "servicestate":
+		vars["statetext"] = r.b.lib.word(r.b.s.language, vars["state"])
+	case "task":
+		vars["taskid"] = strings.ToUpper(madeGUID("task", h.id, vars["name"]))
+	case "script":
+		vars["scriptblock"] = strings.Trim(madeGUID("script", h.id, strconv.Itoa(r.t.order)), "{}")
+		vars["runspace"] = strings.Trim(madeGUID("runspace", h.id, r.b.guid(r.proc)), "{}")
+	case "connect":
+		vars["sourceport"] = strconv.Itoa(49152 + r.b.rng.IntN(16000))
+	case "access", "thread":
+		vars["thread"] = strconv.Itoa(4 * (300 + r.b.rng.IntN(3000)))
+	case "logon", "logoff", "explicitlogon", "share":
+		r.logon()
+	case "attach", "detach":
+		return r.plug(verb == "attach")
+	}
+	return nil
+}
+
+// reserved are the first parts of variable names that no process can take.
+var reserved = []string{"host", "proc", "parent", "target", "file", "volume", "subject", "as", "by", "who"}
+
+// start brings a process forth.
+func (r *running) start(verb string) error {
+	b, h, vars := r.b, r.t.host, r.vars
+	p := &process{host: h, handle: vars["process"], image: vars["image"], start: r.t.at.Truncate(time.Millisecond)}
+	if slices.Contains(reserved, p.handle) {
+		return r.t.step.errorf("a process cannot be called %q: variables are", p.handle)
+	}
+	parent := vars["parent"]
+	if verb == "runtask" && parent == "" {
+		parent = "schedule"
+	}
+	if parent != "" {
+		var err error
+		if p.parent, err = r.alive(parent); err != nil {
+			return err
+		}
+	}
+	or := func(key, inherited, fallback string) string {
+		if v, ok := vars[key]; ok {
+			return v
+		}
+		if p.parent != nil && inherited != "" {
+			return inherited
+		}
+		return fallback
+	}
+	pp := p.parent
+	if pp == nil {
+		pp = &process{}
+	}
+	p.cmdline = or("cmdline", "", `"`+p.image+`"`)
+	p.cwd = or("cwd", pp.cwd, `C:\Windows\system32\`)
+	p.account = or("user", pp.account, "SYSTEM")
+	p.integrity = or("integrity", pp.integrity, "System")
+	p.session = or("session", pp.session, "0")
+	p.luid = h.luidOf(p.account, p.integrity)
+	if v, ok := vars["luid"]; ok {
+		n, err := strconv.ParseUint(v, 0, 64)
+		if err != nil {
+			return r.t.step.errorf("luid wants a number, not %q", v)
+		}
+		p.luid = n
+	}
+	if _, ok := integrityLabels[p.integrity]; !ok {
+		return r.t.step.errorf("unknown integrity %q: want Low, Medium, High or System", p.integrity)
+	}
+	h.sequence += 1 + uint64(b.rng.IntN(3))
+	p.key = startKey(h.bootID, h.sequence)
+	if v, ok := vars["pid"]; ok {
+		n, err := strconv.ParseUint(v, 10, 32)
+		if err != nil {
+			return r.t.step.errorf("pid wants a number, not %q", v)
+		}
+		p.pid = uint32(n)
+	} else {
+		for p.pid = uint32(4 * (150 + b.rng.IntN(3400))); h.pids[p.pid]; {
+			p.pid += 4
+		}
+	}
+	h.pids[p.pid] = true
+	if p.content = vars["content"]; p.content == "" {
+		p.content = b.contentAt(h, p.image)
+	} else if b.contents[p.content] == nil {
+		return r.t.step.errorf("unknown content %q", p.content)
+	}
+	r.t.scope.procs[p.handle] = p
+	r.proc, r.parent = p, p.parent
+	vars["instance"] = madeGUID("instance", h.id, strconv.FormatUint(p.key, 16))
+
+	if err := r.tokens(p); err != nil {
+		return err
+	}
+	return r.limitLife(p, verb)
+}
+
+// tokens names the accounts of Security 4688: whose token created the process,
+// and, if it is another, whose the process has.
+func (r *running) tokens(p *process) error {
+	creator := p.parent
+	if c := r.vars["creator"]; c != "" {
+		var err error
+		if creator, err = r.alive(c); err != nil {
+			return err
+		}
+	}
+	if creator == nil {
+		creator = p
+	}
+	r.account("subject.", creator)
+	if creator.luid != p.luid {
+		r.account("as.", p)
+		return nil
+	}
+	maps.Copy(r.vars, map[string]string{"as.sid": "S-1-0-0", "as.name": "-", "as.domain": "-", "as.luid": "0x0"})
+	return nil
+}
+
+// account sets the variables of an account to those of the process.
+func (r *running) account(prefix string, p *process) {
+	for name, key := range map[string]string{"sid": "sid", "name": "account", "domain": "domain", "luid": "luid"} {
+		r.vars[prefix+name], _ = r.b.processVar(p, key)
+	}
+}
+
+// limitLife plans the end of a process that was given its life's length.
+func (r *running) limitLife(p *process, verb string) error {
+	v := r.vars["lives"]
+	if v == "" {
+		return nil
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 || d > maxDelay {
+		return r.t.step.errorf("lives wants a duration, not %q", v)
+	}
+	end := *r.t // its host, scope, label and variables
+	if !end.aside {
+		d = r.b.stretched(d)
+	}
+	st := *r.t.step
+	st.verb, st.subject, st.values, st.times = r.b.lib.verbs["end"], p.handle, nil, 1
+	if verb == "runtask" {
+		st.verb = r.b.lib.verbs["endtask"]
+		end.vars = map[string]string{}
+		maps.Copy(end.vars, r.t.vars)
+		end.vars["instance"], end.vars["taskname"] = r.vars["instance"], `\`+r.vars["name"]
+	}
+	end.at, end.step, end.n, end.ends = r.t.at.Add(d), &st, 1, p
+	end.label.Verb = st.verb.name
+	return r.b.push(&end)
+}
+
+// logon names the account and the process that a logon record is about.
+func (r *running) logon() {
+	h, vars := r.t.host, r.vars
+	who := &process{host: h, account: vars["user"]}
+	who.luid = h.luidOf(who.account, "")
+	for _, k := range []string{"sid", "account", "domain"} {
+		vars["who."+k], _ = r.b.processVar(who, k)
+	}
+	if vars["luid"] == "" {
+		vars["luid"] = "0x" + strconv.FormatUint(who.luid, 16)
+		if vars["type"] == "3" {
+			vars["luid"] = "0x" + strconv.FormatUint(0x400000+r.b.rng.Uint64N(0xffffff), 16)
+		}
+	}
+	by := "winlogon"
+	switch vars["type"] {
+	case "5":
+		by = "services"
+	case "3", "10":
+		by = ""
+	}
+	if p := r.find(by); p != nil {
+		for _, k := range []string{"sid", "account", "domain", "luid", "pid", "image"} {
+			vars["by."+k], _ = r.b.processVar(p, k)
+		}
+		return
+	}
+	maps.Copy(vars, map[string]string{
+		"by.sid": "S-1-0-0", "by.account": "-", "by.domain": "-", "by.luid": "0x0", "by.pid": "0", "by.image": "-",
+	})
+}
+
+// plug mounts or removes a volume.
+func (r *running) plug(in bool) error {
+	b, h, vars := r.b, r.t.host, r.vars
+	v := b.volumes[vars["volume"]]
+	if v == nil {
+		return r.t.step.errorf("unknown volume %q", vars["volume"])
+	}
+	if !in {
+		for l, m := range h.mounted {
+			if m == v {
+				delete(h.mounted, l)
+			}
+		}
+		r.setVolume(v)
+		return nil
+	}
+	letter := strings.ToUpper(vars["letter"])
+	if len(letter) != 1 || letter < "A" || letter > "Z" {
+		return r.t.step.errorf("letter wants one letter, not %q", vars["letter"])
+	}
+	if h.mounted[letter] != nil {
+		return r.t.step.errorf("drive %s: is taken by volume %s", letter, h.mounted[letter].id)
+	}
+	h.mounted[letter] = v
+	b.disks++
+	v.vars["disk"] = strconv.Itoa(b.disks)
+	v.vars["harddisk"] = fmt.Sprintf(`\Device\HarddiskVolume%d`, 5+b.disks)
+	vars["letter"] = letter
+	r.setVolume(v)
+	vars["vbr"], vars["vbrbytes"] = v.vars["vbr"], "512"
+	return nil
+}
+
+func (r *running) setVolume(v *volume) {
+	for k, value := range v.vars {
+		r.vars["volume."+k] = value
+	}
+	r.vars["volume.device"] = v.vars["harddisk"]
+	if v.vars["audited"] == "no" {
+		r.vars["volume.device"] = ""
+	}
+}
+
+// touch keeps what a path holds and describes it in file.* and volume.*.
+func (r *running) touch(verb, path string) error {
+	b, h, vars := r.b, r.t.host, r.vars
+	vars["volume.device"] = ""
+	if len(path) > 1 && path[1] == ':' {
+		if v := h.mounted[strings.ToUpper(path[:1])]; v != nil {
+			r.setVolume(v)
+		}
+	}
+	vars["handle"] = "0x" + strconv.FormatUint(4*(40+b.rng.Uint64N(900)), 16)
+	name := vars["content"]
+	if name != "" && b.contents[name] == nil {
+		return r.t.step.errorf("unknown content %q", name)
+	}
+	if from := vars["copy"]; from != "" {
+		name = b.contentAt(h, from)
+	}
+	if name == "" {
+		name = b.contentAt(h, path)
+	}
+	switch verb {
+	case "write", "load", "driver":
+		b.setContent(h, path, name)
+	case "rename":
+		b.setContent(h, path, "")
+		b.setContent(h, vars["to"], name)
+	case "delete":
+		b.setContent(h, path, "")
+	case "mkdir":
+		return nil
+	}
+	for k, v := range b.describe(name, path) {
+		vars["file."+k] = v
+	}
+	return nil
+}
+
+// sysmonTime is Sysmon's UtcTime notation.
+func sysmonTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") }
+
+// emit writes one record if the host keeps that log.
+func (r *running) emit(e *emission) error {
+	b, h := r.b, r.t.host
+	if e.when != "" {
+		if v, _ := r.look(e.when); v == "" || v == "no" {
+			return nil
+		}
+	}
+	// Drawn for every log, kept or not: a scenario with fewer logs has the same
+	// records in those it keeps.
+	thread := uint32(4 * (20 + b.rng.IntN(2500)))
+	jitter := time.Duration(b.rng.IntN(9000)) * 100 * time.Nanosecond
+	if !h.logs[e.record.log.name] {
+		return nil
+	}
+	proc, parent := r.proc, r.parent
+	if e.actor != "" {
+		p, err := r.need(e.actor)
+		if err != nil {
+			return err
+		}
+		r.proc, r.parent = p, p.parent
+		defer func() { r.proc, r.parent = proc, parent }()
+	}
+	at := r.t.at.Add(e.after)
+	vars := map[string]string{"utc": sysmonTime(at)}
+	look := r.look.over(vars)
+	for _, v := range e.values {
+		value, err := expand(v.place, v.value, look)
+		if err != nil {
+			return err
+		}
+		vars[v.key] = value
+	}
+	spec := e.record
+	ev := &event.Event{
+		Host: h.vars["fqdn"], Provider: spec.log.provider, Channel: spec.log.channel, ID: spec.id,
+		Version: spec.version, Level: spec.level, Opcode: spec.opcode, Task: spec.task, Keywords: spec.log.keywords,
+	}
+	if b.s.old {
+		ev.Version = spec.oldVersion
+	}
+	var err error
+	if ev.UserSID, err = expand(spec.place, spec.userID, look); err != nil {
+		return err
+	}
+	if spec.writer == "proc" {
+		ev.PID = r.proc.pid
+	} else {
+		w, err := r.need(spec.writer)
+		if err != nil {
+			return err
+		}
+		ev.PID = w.pid
+	}
+	ev.TID = thread
+	for _, f := range spec.fields {
+		if f.newer && b.s.old {
+			continue
+		}
+		value, err := expand(f.place, f.value, look)
+		if err != nil {
+			return fmt.Errorf("%w (for %s:%d)", err, r.t.step.file, r.t.step.line)
+		}
+		ev.Data = append(ev.Data, event.Field{Name: f.name, Value: value})
+	}
+	ev.Logged = at.Add(spec.log.latency + jitter).Truncate(100 * time.Nanosecond)
+	ev.Time = ev.Logged
+	if spec.log.name == "sysmon" {
+		ev.Time = at.Truncate(time.Millisecond)
+	}
+	b.order++
+	b.records = append(b.records, record{
+		event: ev, order: b.order, label: r.t.label,
+		lost: slices.Contains(r.t.step.lost, spec.log.name),
+	})
+	return nil
+}
