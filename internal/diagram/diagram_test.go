@@ -28,7 +28,7 @@ var cases = []struct {
 }
 
 func options(lang i18n.Lang, c *diagramtest.Case) Options {
-	return Options{Lang: lang, Title: Title(lang, c.Incident), Zone: tokyo, Story: true}
+	return Options{Lang: lang, Title: c.Incident.Title(lang), Zone: tokyo, Story: true}
 }
 
 func TestGolden(t *testing.T) {

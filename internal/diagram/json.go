@@ -30,7 +30,7 @@ type jsonBox struct {
 	Severity   string   `json:"severity,omitempty"`
 	Detections []string `json:"detections,omitempty"`
 	Count      int      `json:"count"`
-	Nodes      []Text `json:"nodes"`
+	Nodes      []Text   `json:"nodes"`
 }
 
 type jsonArrow struct {

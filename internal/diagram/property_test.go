@@ -213,7 +213,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			draw := func(made *diagramtest.Case) (svg, graph string) {
 				var a, b bytes.Buffer
-				d := New(made.Incident, options(i18n.English, made))
+				d := New(made.Incident, Options{Title: c.name, Story: true})
 				if err := errors.Join(d.SVG(&a), d.JSON(&b)); err != nil {
 					t.Fatal(err)
 				}

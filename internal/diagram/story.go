@@ -73,18 +73,3 @@ func template(lang i18n.Lang, key string, args []string) []Piece {
 		t = after
 	}
 }
-
-// Title is an incident's title in the language: its TitleKeys as texts
-// "title.<key>", joined as the language does.
-func Title(lang i18n.Lang, inc *incident.Incident) string {
-	var parts []string
-	for _, k := range inc.TitleKeys {
-		if lang.Has("title." + k) {
-			parts = append(parts, lang.T("title."+k))
-		}
-	}
-	if len(parts) == 0 {
-		return lang.T("diagram.title", lang.T("diagram.root."+string(inc.Root.Kind)))
-	}
-	return strings.Join(parts, lang.T("diagram.comma"))
-}

@@ -84,7 +84,7 @@ func (d *Diagram) write2(w io.Writer, alone bool) error {
 	p := &pen{w: bufio.NewWriter(w), width: d.Width}
 	title := d.opt.Title
 	if title == "" {
-		title = Title(d.opt.Lang, d.inc)
+		title = d.inc.Title(d.opt.Lang)
 	}
 	role := "img"
 	if d.opt.Links {
@@ -146,8 +146,8 @@ func (d *Diagram) summary() string {
 
 // pen writes and keeps the first error.
 type pen struct {
-	w   *bufio.Writer
-	err error
+	w     *bufio.Writer
+	err   error
 	width int
 }
 

@@ -417,9 +417,12 @@ func (t *teller) start(e *provenance.Edge) {
 	}
 	var own *chapter
 	one := true
+	wrapper := t.wrapper(child)
 	for _, x := range t.b.g.Out(child) {
 		c := t.of[x]
 		switch {
+		case c != nil && c.key == "started" && wrapper && c.actor == e.From:
+			own = c
 		case c == nil, x == e, beside[c.key]:
 			continue
 		case c.key == "started":
@@ -437,13 +440,30 @@ func (t *teller) start(e *provenance.Edge) {
 		t.of[e] = own
 		return
 	}
-	acts := t.marks[child]
-	c := t.into("started", string(e.From)+"\x00"+strings.Join(acts, ","), e, e.From, "")
-	c.actor = e.From
+	by := e.From
+	if t.wrapper(by) {
+		by = t.origin(by)
+	}
+	c := t.into("started", string(by)+"\x00"+strings.Join(t.marks[child], ","), e, by, "")
 	// Starts come latest first.
 	if name := t.name(child); !slices.Contains(c.things, name) {
 		c.things = slices.Insert(c.things, 0, name)
 	}
+}
+
+// wrapper reports whether a process is a shell that was started for one command
+// and has nothing said about it: its parent started the command.
+func (t *teller) wrapper(process provenance.NodeID) bool {
+	if !strings.EqualFold(t.b.g.Node(process).Label, "cmd.exe") || len(t.marks[process]) > 0 || t.origin(process) == process {
+		return false
+	}
+	children := 0
+	for _, e := range t.b.g.Out(process) {
+		if carries(e) && t.b.core[e.To] {
+			children++
+		}
+	}
+	return children == 1
 }
 
 // behaviours gives each chapter the behaviours of the detections it tells of:

@@ -90,6 +90,12 @@ func TestEvent(t *testing.T) {
 			event.FileAccess,
 			map[string]string{"TargetFilename": `\Device\HarddiskVolume7\photo.jpg`, "ProcessId": "16"},
 		},
+		{
+			"unnamed values have one name, whoever numbered them",
+			record("PowerShell", 800, "param1", "Get-Item", "param2", "more"),
+			event.ScriptClassic,
+			map[string]string{"Data": "Get-Item", "param2": "more"},
+		},
 		{"a disk with a capacity arrives", record("Microsoft-Windows-Partition", 1006, "Capacity", "31457280"), event.VolumeAttach, nil},
 		{"a disk without leaves", record("Microsoft-Windows-Partition", 1006, "Capacity", "0"), event.VolumeDetach, nil},
 		{"Defender's 1006 is not Partition's", record("Microsoft-Windows-Windows Defender", 1006, "Threat Name", "x"), event.MalwareFound, map[string]string{"ThreatName": "x"}},

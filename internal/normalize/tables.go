@@ -175,7 +175,8 @@ var tables = map[logName]map[uint32]row{
 		5145: {kind: event.ShareAccess, derive: subject},
 		5156: of(event.NetworkConnect,
 			rename("Image", "Application"),
-			mapping{"ProcessId", "ProcessID", decimal},
+			mapping{"ProcessId", "ProcessID", decimal}, // as recorded
+			mapping{"ProcessId", "ProcessId", decimal}, // as NXLog spells it
 			mapping{"Initiated", "Direction", outbound},
 			mapping{"Protocol", "Protocol", protocol},
 			rename("SourceIp", "SourceAddress"),
@@ -232,9 +233,9 @@ var tables = map[logName]map[uint32]row{
 		4104: of(event.ScriptBlock),
 	},
 	classic: {
-		400: of(event.ScriptClassic),
-		600: of(event.ScriptClassic),
-		800: of(event.ScriptClassic),
+		400: {kind: event.ScriptClassic, derive: unnamed},
+		600: {kind: event.ScriptClassic, derive: unnamed},
+		800: {kind: event.ScriptClassic, derive: unnamed},
 	},
 	partition: {
 		1006: {kind: event.VolumeAttach, refine: partitionKind},
@@ -249,6 +250,19 @@ var tables = map[logName]map[uint32]row{
 		2100: of(event.VolumeDetach, rename("DeviceId", "InstanceId")),
 		2102: of(event.VolumeDetach, rename("DeviceId", "InstanceId")),
 	},
+}
+
+// unnamed gives the values without a name, which the old providers write, the
+// name that rules know them by. winlogbeat numbers them instead: param1, param2 …
+func unnamed(e *event.Event) {
+	if _, ok := e.Data.Get("Data"); ok {
+		return
+	}
+	for _, f := range e.Data {
+		if n, ok := strings.CutPrefix(f.Name, "param"); ok && n != "" && strings.Trim(n, "0123456789") == "" {
+			set(e, "Data", f.Value)
+		}
+	}
 }
 
 // registryKind reads Sysmon's EventType: ids 12 and 13 each stand for several

@@ -166,4 +166,3 @@ func TestArrowOpensItsRecords(t *testing.T) {
 		}
 	}
 }
-

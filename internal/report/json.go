@@ -97,18 +97,18 @@ type (
 		Behaviours []string `json:"behaviours"`
 	}
 	jsonDetection struct {
-		Rule     text                 `json:"rule"`
-		Name     text                 `json:"name"`
-		Title    text                 `json:"title"`
-		Aliases  []text               `json:"aliases"`
-		Severity string               `json:"severity"`
-		Attack   []string             `json:"attack"`
-		Tactics  []string             `json:"tactics"`
-		Time     jsonTime             `json:"time"`
-		Host     text                 `json:"host"`
-		Node     text                 `json:"node"`
-		Matched  matched              `json:"matched"`
-		Evidence []jsonRef            `json:"evidence"`
+		Rule     text      `json:"rule"`
+		Name     text      `json:"name"`
+		Title    text      `json:"title"`
+		Aliases  []text    `json:"aliases"`
+		Severity string    `json:"severity"`
+		Attack   []string  `json:"attack"`
+		Tactics  []string  `json:"tactics"`
+		Time     jsonTime  `json:"time"`
+		Host     text      `json:"host"`
+		Node     text      `json:"node"`
+		Matched  matched   `json:"matched"`
+		Evidence []jsonRef `json:"evidence"`
 	}
 	jsonPersistence struct {
 		Node text   `json:"node"`
@@ -444,5 +444,5 @@ func (d *Document) title(inc *incident.Incident) string {
 	if t := d.Titles[inc.ID]; t != "" {
 		return t
 	}
-	return diagram.Title(d.lang(), inc)
+	return inc.Title(d.lang())
 }

@@ -41,7 +41,7 @@ type Document struct {
 	// Incidents in the order they are shown.
 	Incidents []*incident.Incident
 	// Titles has the title of each incident by id, in Lang. An incident without
-	// one gets a title made of its TitleKeys.
+	// one gets its Title.
 	Titles map[string]string
 	// Problems in the input.
 	Problems []source.Problem
@@ -56,4 +56,3 @@ type Document struct {
 	// always UTC.
 	Zone *time.Location
 }
-

@@ -86,4 +86,3 @@ func TestGolden(t *testing.T) {
 		}
 	}
 }
-

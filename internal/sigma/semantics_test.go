@@ -180,7 +180,7 @@ func TestGrammar(t *testing.T) {
 		{"list of maps is or of ands", "s:\n  - {F: a, G: b}\n  - {H: c}\ncondition: s", []string{"ab", "c"}, []string{"a", "b"}},
 		{"upper-case operators", ab + "condition: a AND NOT b", []string{"a"}, []string{"ab"}},
 		{"keywords are or, anywhere", "s: [xx, b]\ncondition: s", []string{"b"}, []string{"a"}},
-		{"keywords with all", "s:\n  '|all': [a, b]\ncondition: s", []string{"ab"}, []string{"a", "b"}},
+		{"keywords with all", "s:\n  '|all': [b, pc-7]\ncondition: s", []string{"b", "ab"}, []string{"a", "c"}},
 		{"keyword regular expression", "s:\n  '|re': '^[ab]$'\ncondition: s", []string{"a", "b"}, []string{"c"}},
 		{"keyword in the computer's name", "s: [pc-7]\ncondition: s", []string{""}, nil},
 		{"keyword with wildcards", "s: ['p?-']\ncondition: s", []string{""}, nil},

@@ -314,12 +314,38 @@ func Miner() *Case {
 	b.Detect(rootdir, Rule("hidden-files", "DefenseEvasion/EDR.Hidden.M13020", med, "T1564.001",
 		"The user's files were hidden", "利用者のファイルが隠された", "사용자 파일이 숨겨짐"), 1802)
 	b.Incident.Persistence = []incident.Persistence{
-		{Node: service, Kind: "service"}, {Node: task, Kind: "task"}, {Node: ex1, Kind: "exclusion"}, {Node: ex2, Kind: "exclusion"},
-		{Node: folder, Kind: "folder"}, {Node: svcDLL, Kind: "file"}, {Node: minerFile, Kind: "file"}, {Node: updFile, Kind: "file"},
+		{Node: service, Kind: "service"},
+		{Node: task, Kind: "task"},
+		{Node: ex1, Kind: "exclusion"},
+		{Node: ex2, Kind: "exclusion"},
+		{Node: folder, Kind: "folder"},
+		{Node: svcDLL, Kind: "file"},
+		{Node: minerFile, Kind: "file"},
+		{Node: updFile, Kind: "file"},
 	}
 	b.Incident.Gaps = []incident.Gap{{Host: "HOST-1", Reason: "record-hole", From: At(500), To: At(560), Count: 37}}
 	c := b.Finish(e, incident.RootVolume)
 	c.Incident.Root.Path = []provenance.NodeID{e, lnk, wscript}
+	c.Incident.Alternatives = []incident.Root{{Kind: incident.RootInteractive, Node: explorer, Confidence: incident.Guess, Cost: 40, Path: []provenance.NodeID{explorer, wscript}}}
+	c.Incident.TitleKeys = []string{"volume", "subject-mining", "mock-folder", "defender-exclusion", "service-and-task", "usb-spread"}
+	for i, s := range [][]string{
+		{"volume-attached", "E:", "HOST-1", "4C53-0B77"},
+		{"shortcut-opened", `E:\USB Drive.lnk`, "wscript.exe", `E:\rootdir\x482910.vbs`},
+		{"started", "wscript.exe", "cmd.exe"},
+		{"mock-folder-created", "cmd.exe", mock},
+		{"copied-mock", "cmd.exe", mock + `\printui.exe`},
+		{"elevated-silently", mock + `\printui.exe`, "High"},
+		{"side-loaded", mock + `\printui.exe`, mock + `\printui.dll`},
+		{"excluded", "powershell.exe", mock + ", " + sys},
+		{"dropped", "printui.exe", sys + `\x617283.dat, ` + sys + `\console_zero.exe, ` + sys + `\update_svc.exe`},
+		{"miner-service-registered", "printui.exe", "x617283", sys + `\x617283.dat`},
+		{"service-loaded", "x617283", "svchost.exe", sys + `\x617283.dat`},
+		{"miner-task-registered", "printui.exe", `\console_zero`, sys + `\update_svc.exe`},
+		{"mining", "console_zero.exe", "198.51.100.7:3333"},
+		{"spread", "svchost.exe", "F:", "46", `F:\USB Drive.lnk`},
+	} {
+		c.Incident.Story[i].Key, c.Incident.Story[i].Args = s[0], s[1:]
+	}
 	return c
 }
 

@@ -554,3 +554,75 @@ func TestDependencyIDs(t *testing.T) {
 	e := one(t, crafted{define: define, values: []outValue{{typeString, utf16("x")}}})
 	wantFields(t, e.Data, "v=x")
 }
+
+// TestSlackBounds: a file beyond the bounds gives all its leftovers, copies too,
+// in whatever order its chunks are decoded.
+func TestSlackBounds(t *testing.T) {
+	record := crafted{
+		define: wrap(func(c *chunkBuilder) {
+			c.element("EventData", nil, func() { c.data("v", tokenSubstitution, 0, typeString) })
+		}),
+		values: []outValue{{typeString, utf16("x")}},
+	}
+	b := file(t, record, record, record)
+	// The last record becomes a leftover; the chunk appears three times.
+	chunk := b[fileHeaderSize:]
+	binary.LittleEndian.PutUint32(chunk[48:], u32(chunk, 44))
+	binary.LittleEndian.PutUint32(chunk[120:], flagNoChecksum)
+	b = slices.Concat(b, chunk, chunk)
+	for _, c := range []struct{ maxLive, maxBytes, carved int }{
+		{100, 1 << 20, 1},
+		{1, 1 << 20, 3},
+		{100, 10, 3},
+	} {
+		for jobs := 1; jobs < 4; jobs++ {
+			var mu sync.Mutex
+			n := 0
+			r := &run{
+				name: "test.evtx", found: map[source.ProblemKind]*source.Problem{},
+				handle: func(batch []*event.Event) {
+					mu.Lock()
+					defer mu.Unlock()
+					n += len(batch)
+				},
+				slack: slack{maxLive: c.maxLive, maxBytes: c.maxBytes, live: map[uint64]struct{}{}},
+			}
+			stats, problems := r.read(context.Background(), bytes.NewReader(b), jobs)
+			if n != 6+c.carved || stats.Carved != int64(c.carved) || stats.Events != int64(n) || stats.Records != int64(n) || len(problems) > 0 {
+				t.Errorf("bounds %d, %d: %d events, %+v, %v", c.maxLive, c.maxBytes, n, stats, problems)
+			}
+		}
+	}
+}
+
+func TestEntities(t *testing.T) {
+	for name, want := range map[string]string{"amp": "&", "lt": "<", "gt": ">", "quot": `"`, "apos": "'", "nbsp": "&nbsp;"} {
+		if got := entity(name); got != want {
+			t.Errorf("&%s; is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestUserDataWithoutFields(t *testing.T) {
+	e := one(t, crafted{define: wrap(func(c *chunkBuilder) {
+		c.element("UserData", nil, func() {
+			c.element("Plain", nil, func() { c.value("text") })
+			c.element("Nothing", nil, nil)
+		})
+	})})
+	wantFields(t, e.Data, "Plain=text")
+}
+
+// TestNoEvent: XML that is no event is a record that cannot be read.
+func TestNoEvent(t *testing.T) {
+	for _, define := range []func(c *chunkBuilder){
+		func(c *chunkBuilder) { c.element("Other", nil, nil) },
+		func(c *chunkBuilder) { c.element("Event", nil, func() { c.element("EventData", nil, nil) }) },
+		func(c *chunkBuilder) {},
+	} {
+		events, stats, problems := readAll(t, file(t, crafted{define: define}))
+		if len(events) != 0 || stats.Undecodable != 1 || len(problems) != 1 || problems[0].Lost != 1 {
+			t.Errorf("%d events, %+v, %v", len(events), stats, problems)
+		}
+	}
+}

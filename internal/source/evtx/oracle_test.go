@@ -354,7 +354,7 @@ func TestCorpusOracles(t *testing.T) {
 	for _, c := range []struct {
 		oracle func(*testing.T) oracle
 		every  int
-	}{{evtxexport, 1}, {pythonEvtx, 24}} {
+	}{{evtxexport, 3}, {pythonEvtx, 40}} {
 		o := c.oracle
 		t.Run(fmt.Sprintf("1 of %d", c.every), func(t *testing.T) {
 			o := o(t)

@@ -28,7 +28,7 @@ type Reader struct {
 var _ source.ReadFunc = (&Reader{}).Read
 
 // Read implements source.ReadFunc. A batch holds the events of one chunk in the
-// chunk's order. Stats.Files is 1; Stats.FilesRead is 1 if the file gave a
+// chunk's order; carved leftovers come last, in batches of their own. Stats.Files is 1; Stats.FilesRead is 1 if the file gave a
 // record or is an intact log without any.
 //
 // Event.Time equals Event.Logged, the record's TimeCreated or, where it has
@@ -42,15 +42,21 @@ func (rd *Reader) Read(ctx context.Context, name string, r io.Reader, h source.H
 		jobs = runtime.GOMAXPROCS(0)
 	}
 	run := &run{name: name, handle: h, found: map[source.ProblemKind]*source.Problem{}}
-	run.stats.Files = 1
-	intact := run.file(ctx, r, jobs)
-	problems := make([]source.Problem, 0, len(run.found))
-	for _, p := range run.found {
+	run.slack = slack{maxLive: maxLiveKeys, maxBytes: maxSlackBytes, live: map[uint64]struct{}{}}
+	return run.read(ctx, r, jobs)
+}
+
+// read does the work of Reader.Read.
+func (r *run) read(ctx context.Context, in io.Reader, jobs int) (source.Stats, []source.Problem) {
+	r.stats.Files = 1
+	intact := r.file(ctx, in, jobs)
+	problems := make([]source.Problem, 0, len(r.found))
+	for _, p := range r.found {
 		problems = append(problems, *p)
 		intact = intact && p.Kind == source.Dirty
 	}
-	if run.stats.Records > 0 || intact {
-		run.stats.FilesRead = 1
+	if r.stats.Records > 0 || intact {
+		r.stats.FilesRead = 1
 	}
 	slices.SortFunc(problems, func(a, b source.Problem) int {
 		if a.Offset != b.Offset {
@@ -61,7 +67,7 @@ func (rd *Reader) Read(ctx context.Context, name string, r io.Reader, h source.H
 		}
 		return strings.Compare(string(a.Kind), string(b.Kind))
 	})
-	return run.stats, problems
+	return r.stats, problems
 }
 
 // Sniff reports whether head, the first bytes of a file, looks like EVTX, also

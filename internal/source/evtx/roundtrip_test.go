@@ -316,14 +316,15 @@ func TestWriterOracles(t *testing.T) {
 		t.Run("", func(t *testing.T) {
 			o := oracle(t)
 			dir := t.TempDir()
-			for seed := range 6 {
+			for seed := range 4 {
 				events := rapid.SliceOfN(someEvent(), 1, 60).Example(seed)
-				events = append(events, intrusion(150)...)
-				// evtxexport refuses a record without a host or a channel. Record
-				// ids in no order are all the same to both.
+				events = append(events, intrusion(100)...)
+				// evtxexport refuses a record whose provider is empty or whose
+				// channel is "&" alone, hence the letters before them. Record ids
+				// in no order are all the same to both.
 				for i, e := range events {
 					e.Ref.RecordID = uint64(100000*seed - 7*i + 70000)
-					e.Host, e.Provider, e.Channel = "h"+plain(e.Host), "p"+attribute(e.Provider), "c"+plain(e.Channel)
+					e.Host, e.Provider, e.Channel = plain(e.Host), "p"+attribute(e.Provider), "c"+plain(e.Channel)
 					e.ID %= 1 << 16
 					if strings.HasPrefix(e.UserSID, "S-1-0x") {
 						e.UserSID = "" // the oracles write large authorities in decimal

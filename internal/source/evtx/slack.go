@@ -26,6 +26,8 @@ type leftover struct {
 // export of a log, and Windows itself when a log is full, leave copies of
 // records in the unused part of other chunks.
 type slack struct {
+	maxLive, maxBytes int // maxLiveKeys and maxSlackBytes but for tests
+
 	live  map[uint64]struct{}
 	held  []leftover
 	bytes int
@@ -44,9 +46,6 @@ func (r *run) hand(c *chunkRun) {
 	r.mu.Lock()
 	r.stats.Add(c.stats)
 	s := &r.slack
-	if s.live == nil {
-		s.live = map[uint64]struct{}{}
-	}
 	var now []leftover
 	if !s.open {
 		for _, k := range c.keys {
@@ -56,7 +55,7 @@ func (r *run) hand(c *chunkRun) {
 		for _, l := range c.slack {
 			s.bytes += l.size
 		}
-		if len(s.live) > maxLiveKeys || s.bytes > maxSlackBytes {
+		if len(s.live) > s.maxLive || s.bytes > s.maxBytes {
 			s.open = true
 			now = s.held
 			s.live, s.held = nil, nil

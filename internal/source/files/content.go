@@ -320,8 +320,8 @@ func (s *scanner) zip(c content) {
 	if c.at == nil {
 		f, err := s.spool(c)
 		if f != nil {
-			defer os.Remove(f.Name()) //nolint:errcheck // a temporary file
-			defer f.Close()           //nolint:errcheck // only read from here on
+			defer os.Remove(f.Name()) // a temporary file
+			defer f.Close()           // only read from here on
 		}
 		if err != nil {
 			s.unreadable(c.label, err)
@@ -374,7 +374,7 @@ func (s *scanner) zipMember(c content, f *zip.File) {
 		report(source.Corrupt, fmt.Sprintf("a damaged zip member: %v", err))
 		return
 	}
-	defer r.Close() //nolint:errcheck // only read
+	defer r.Close() // only read
 	compressed := int64(min(f.CompressedSize64, 1<<62))
 	s.expand(c, r, &content{label: name, depth: c.depth + 1, size: max(compressed, 1)})
 }

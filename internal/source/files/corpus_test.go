@@ -68,21 +68,21 @@ func independent(t *testing.T, path string) map[string]counts {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer z.Close() //nolint:errcheck // only read
+		defer z.Close() // only read
 		for _, m := range z.File {
 			r, err := m.Open()
 			if err != nil {
 				t.Fatal(err)
 			}
 			count(filepath.ToSlash(path)+"!"+m.Name, r)
-			r.Close() //nolint:errcheck // only read
+			r.Close() // only read
 		}
 	case strings.HasSuffix(path, ".tar.gz"):
 		f, err := os.Open(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close() //nolint:errcheck // only read
+		defer f.Close() // only read
 		g, err := gzip.NewReader(f)
 		if err != nil {
 			t.Fatal(err)
@@ -194,7 +194,7 @@ func TestSigmaRegression(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		defer f.Close() //nolint:errcheck // only read
+		defer f.Close() // only read
 		objects := 0
 		for dec := json.NewDecoder(f); ; objects++ {
 			var o struct {

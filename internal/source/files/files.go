@@ -275,7 +275,7 @@ func (s *scanner) scan() {
 		s.unreadable(s.in.label, err)
 		return
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close() // only read
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = fmt.Errorf("it became %s", describe(info.Mode()))

@@ -61,7 +61,7 @@ func evtxLog(t *testing.T, n int) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // closed before it is read
+	defer f.Close() // closed before it is read
 	w := evtx.NewWriter(f)
 	for i := range n {
 		if err := w.Write(record(i + 1)); err != nil {
@@ -113,8 +113,8 @@ func gz(parts ...[]byte) []byte {
 	var b bytes.Buffer
 	for _, p := range parts {
 		w := gzip.NewWriter(&b)
-		w.Write(p) //nolint:errcheck // to memory
-		w.Close()  //nolint:errcheck // to memory
+		w.Write(p) // to memory
+		w.Close()  // to memory
 	}
 	return b.Bytes()
 }
@@ -132,7 +132,7 @@ func zipped(t *testing.T, members ...file) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.Write(m.data) //nolint:errcheck // to memory
+		f.Write(m.data) // to memory
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func tarred(t *testing.T, members ...file) []byte {
 		if err := w.WriteHeader(h); err != nil {
 			t.Fatal(err)
 		}
-		w.Write(m.data) //nolint:errcheck // to memory
+		w.Write(m.data) // to memory
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -364,7 +364,7 @@ func TestUnreadable(t *testing.T) {
 		if err := os.Chmod(path, 0); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { os.Chmod(path, 0o700) }) //nolint:errcheck // so that it can be removed
+		t.Cleanup(func() { os.Chmod(path, 0o700) }) // so that it can be removed
 	}
 	events, problems, _ := scan(t, dir, files.Options{}, dir)
 	if diff := cmp.Diff([]string{"closed unreadable 1", "secret.json unreadable 1"}, problems); diff != "" || events["good.json"] != 1 {
@@ -467,8 +467,8 @@ func FuzzContent(f *testing.F) {
 	var b bytes.Buffer
 	w := zip.NewWriter(&b)
 	m, _ := w.Create("a.json")
-	m.Write(jsonLog(2)) //nolint:errcheck // to memory
-	w.Close()           //nolint:errcheck // to memory
+	m.Write(jsonLog(2)) // to memory
+	w.Close()           // to memory
 	f.Add(b.Bytes())
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, content []byte) {
@@ -476,7 +476,7 @@ func FuzzContent(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer os.Remove(file.Name()) //nolint:errcheck // a temporary file
+		defer os.Remove(file.Name()) // a temporary file
 		if _, err := io.Copy(file, bytes.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}

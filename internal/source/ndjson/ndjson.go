@@ -151,7 +151,7 @@ func (r *reader) junk() {
 	}
 	head, _, _ := bytes.Cut(b, newline)
 	if !isSeparator(head) {
-		r.s.Lost(source.Corrupt, offset, line, "text that is no JSON object")
+		r.s.Lost(source.Corrupt, offset, line, func() string { return "text that is no JSON object" })
 	}
 	r.skipLine()
 }
@@ -220,7 +220,7 @@ func (r *reader) records(i int, offset int64) {
 				if nodes[j].kind == object {
 					r.records(j, offset)
 				} else {
-					r.s.Lost(source.UnknownFormat, offset, w.Line(), errNoEvent.Error())
+					r.s.Lost(source.UnknownFormat, offset, w.Line(), errNoEvent.Error)
 				}
 			}
 			return
@@ -231,7 +231,7 @@ func (r *reader) records(i int, offset int64) {
 		if errors.Is(err, errNoEvent) {
 			kind = source.UnknownFormat
 		}
-		r.s.Lost(kind, offset, w.Line(), err.Error())
+		r.s.Lost(kind, offset, w.Line(), err.Error)
 		return
 	}
 	e.Ref = event.EvidenceRef{
@@ -255,12 +255,12 @@ func (r *reader) broken(n int, err error) {
 	pos := w.Pos() + int64(n)
 	again := r.resync && pos <= r.failed
 	if !again {
-		kind, detail := source.Corrupt, fmt.Sprintf("broken JSON (line %d): %v", w.LineAt(n), err)
+		kind, detail := source.Corrupt, func() string { return fmt.Sprintf("broken JSON (line %d): %v", w.LineAt(n), err) }
 		switch err {
 		case errShort:
-			kind, detail = source.Truncated, "the input ends inside a JSON object"
+			kind, detail = source.Truncated, func() string { return "the input ends inside a JSON object" }
 		case errDepth, errNodes, errLarge:
-			kind, detail = source.TooLarge, err.Error()
+			kind, detail = source.TooLarge, err.Error
 		}
 		r.s.Lost(kind, w.Offset(), w.Line(), detail)
 	}

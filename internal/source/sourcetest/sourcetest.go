@@ -241,7 +241,7 @@ func failing(t *testing.T, read source.ReadFunc, sample []byte) {
 }
 
 func damaged(t *testing.T, read source.ReadFunc, sample []byte, whole []*event.Event) {
-	rnd := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // reproducible on purpose
+	rnd := rand.New(rand.NewPCG(1, 2)) // reproducible on purpose
 	for _, at := range cuts(len(sample)) {
 		bad := slices.Clone(sample)
 		bad[at] ^= 1 << rnd.IntN(8)

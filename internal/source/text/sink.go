@@ -45,11 +45,19 @@ func (s *Sink) flush() {
 	}
 }
 
-// Lost takes a record that was found but cannot be decoded.
-func (s *Sink) Lost(kind source.ProblemKind, offset int64, line int, detail string) {
+// Lost takes a record that was found but cannot be decoded. detail is asked only
+// for the first of a kind: damaged input can have millions.
+func (s *Sink) Lost(kind source.ProblemKind, offset int64, line int, detail func() string) {
 	s.stats.Records++
 	s.stats.Undecodable++
-	s.Problem(kind, offset, line, 1, detail)
+	for i := range s.problems {
+		if p := &s.problems[i]; p.Kind == kind {
+			p.Count++
+			p.Lost++
+			return
+		}
+	}
+	s.Problem(kind, offset, line, 1, detail())
 }
 
 // Problem takes a problem. Repeats of one kind are merged and the first place

@@ -225,7 +225,7 @@ func (r *reader) event() {
 			if err == errNoEvent {
 				kind = source.UnknownFormat
 			}
-			r.s.Lost(kind, w.Offset(), w.Line(), err.Error())
+			r.s.Lost(kind, w.Offset(), w.Line(), err.Error)
 		} else {
 			ev.Ref = event.EvidenceRef{
 				Host: ev.Host, Channel: ev.Channel, RecordID: recordID,
@@ -252,12 +252,12 @@ func (r *reader) damaged(n int, err error) {
 		w.Advance(max(n, 1))
 		return
 	}
-	kind, detail := source.Corrupt, fmt.Sprintf("a broken Event (line %d): %v", w.LineAt(n), err)
+	kind, detail := source.Corrupt, func() string { return fmt.Sprintf("a broken Event (line %d): %v", w.LineAt(n), err) }
 	switch err {
 	case errShort:
-		kind, detail = source.Truncated, "the input ends inside an Event element"
+		kind, detail = source.Truncated, func() string { return "the input ends inside an Event element" }
 	case errDepth, errElements, errLarge:
-		kind, detail = source.TooLarge, err.Error()
+		kind, detail = source.TooLarge, err.Error
 	}
 	r.s.Lost(kind, w.Offset(), w.Line(), detail)
 	r.broken, r.failed = true, pos

