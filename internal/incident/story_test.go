@@ -3,8 +3,10 @@ package incident_test
 import (
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,7 +27,7 @@ var packFS = os.DirFS(filepath.Join("..", "..", "rules"))
 func pack(t testing.TB) *detect.Engine {
 	t.Helper()
 	var all []*sigma.Rule
-	err := fs.WalkDir(packFS, ".", func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(packFS, ".", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".yml") {
 			return err
 		}
@@ -50,16 +52,17 @@ func pack(t testing.TB) *detect.Engine {
 	return detect.New(engine, nil)
 }
 
-func judge(engine *detect.Engine, events []*event.Event) (*provenance.Graph, []*incident.Incident) {
-	b := provenance.NewBuilder(world.New(world.Limits{}))
+func find(engine *detect.Engine, events []*event.Event) []detect.Detection {
 	worker := engine.Worker()
 	var found []detect.Detection
 	for _, e := range events {
-		b.Add(e)
 		found = worker.Detect(e, found)
 	}
-	g := b.Build()
-	return g, incident.Build(g, found, incident.Options{})
+	return found
+}
+
+func judge(engine *detect.Engine, events []*event.Event) (*provenance.Graph, []*incident.Incident) {
+	return judgeSet(events, find(engine, events))
 }
 
 func scenarioEvents(t testing.TB, set ...string) *scenario.Built {
@@ -104,11 +107,268 @@ func dump(i *incident.Incident, langs ...i18n.Lang) string {
 	return b.String()
 }
 
+// TestSeedScenario holds the whole story: one incident, from the stick to the
+// next host, in order.
 func TestSeedScenario(t *testing.T) {
 	built := scenarioEvents(t)
 	g, incidents := judge(pack(t), built.Events)
-	t.Logf("%d events, %d nodes, %d edges, %d incidents", len(built.Events), len(g.Nodes()), len(g.Edges()), len(incidents))
+	sound(t, g, incidents)
+	serious := atLeast(incidents, detect.Medium)
+	if len(serious) != 1 {
+		t.Fatalf("%d incidents at or above medium, want 1", len(serious))
+	}
+	i := serious[0]
+	t.Log("\n" + dump(i, i18n.English, i18n.Japanese, i18n.Korean))
+	if i.Root.Kind != incident.RootVolume || i.Root.Confidence != incident.Probable || len(i.Alternatives) != 2 {
+		t.Errorf("root %+v, alternatives %v", i.Root, i.Alternatives)
+	}
+	if !slices.Equal(i.Hosts, built.Expect.Hosts) {
+		t.Errorf("hosts %v, want %v", i.Hosts, built.Expect.Hosts)
+	}
+	for l, want := range map[i18n.Lang]string{
+		i18n.English:  "Coin miner spread by USB: elevated through a mock Windows folder, hid from Defender, persists as service and task, spread to another stick",
+		i18n.Japanese: "USB 経由のコインマイナー:偽の Windows フォルダーで権限昇格、Defender を回避、サービスとタスクで持続、別の USB へ伝播",
+	} {
+		if got := i.Title(l); got != want {
+			t.Errorf("title %q, want %q", got, want)
+		}
+	}
+	want := []string{
+		"volume-attached", "script-started", "mock-folder-created", "copied-mock", "elevated-silently", "side-loaded", "excluded",
+		"dropped", "service-registered", "service-loaded", "task-registered", "task-ran", "miner-started", "mining", "volume-attached", "spread", "volume-elsewhere",
+	}
+	var keys []string
+	for _, s := range i.Story {
+		keys = append(keys, s.Key)
+	}
+	at := 0
+	for _, k := range keys {
+		if at < len(want) && k == want[at] {
+			at++
+		}
+	}
+	if at < len(want) {
+		t.Errorf("the story lacks %q in its place; it goes %v", want[at], keys)
+	}
+	if len(i.Story) > 30 || len(i.Nodes) > 60 {
+		t.Errorf("%d steps, %d nodes: too many to read", len(i.Story), len(i.Nodes))
+	}
+	kinds := map[string]int{}
+	for _, p := range i.Persistence {
+		kinds[p.Kind]++
+	}
+	if kinds["service"] != 1 || kinds["task"] != 1 || kinds["exclusion"] != 2 || kinds["folder"] < 1 {
+		t.Errorf("left behind: %v", kinds)
+	}
+	aliases := map[string]bool{}
+	for _, d := range i.Detections {
+		for _, a := range d.Rule.Aliases {
+			aliases[a] = true
+		}
+	}
+	for _, a := range built.Expect.Aliases {
+		if !aliases[a] {
+			t.Errorf("no detection is called %s", a)
+		}
+	}
+	// What the scenario calls benign is no step.
+	for n, e := range i.Edges {
+		if i.EdgeSteps[n] == 0 {
+			continue
+		}
+		for _, ref := range e.Evidence {
+			if label, ok := built.Truth[scenario.RecordKey{Host: ref.Host, Channel: ref.Channel, RecordID: ref.RecordID}]; ok && !label.Attack {
+				t.Errorf("step %d (%s -%s-> %s) cites background: %s", i.EdgeSteps[n], e.From, e.Verb, e.To, label.Text)
+			}
+		}
+	}
+}
+
+// TestSeedScenarioVaried holds that nothing of the scenario's names, of the kind
+// of records or of their completeness decides whether it is one incident.
+func TestSeedScenarioVaried(t *testing.T) {
+	engine := pack(t)
+	for _, c := range []struct {
+		set  []string
+		root incident.RootKind
+	}{
+		{[]string{"stick", "G", "next", "K", "digits", "104882", "number", "99", "folder", "sysvolume", "prefix", "u", "task", "upd", "lure", "Disk"}, incident.RootVolume},
+		{[]string{"telemetry", "sysmon"}, incident.RootVolume},
+		{[]string{"telemetry", "security"}, incident.RootVolume},
+		{[]string{"telemetry", "sysmon security system"}, incident.RootVolume},
+		{[]string{"records", "old"}, incident.RootVolume},
+		{[]string{"lose", "5"}, incident.RootVolume},
+		{[]string{"lose", "20"}, incident.RootVolume},
+		{[]string{"seed", "12345"}, incident.RootVolume},
+	} {
+		t.Run(strings.Join(c.set, "_"), func(t *testing.T) {
+			g, incidents := judge(engine, scenarioEvents(t, c.set...).Events)
+			sound(t, g, incidents)
+			serious := atLeast(incidents, detect.Medium)
+			if len(serious) != 1 {
+				for _, i := range serious {
+					t.Log("\n" + dump(i, i18n.English))
+				}
+				t.Fatalf("%d incidents at or above medium, want 1", len(serious))
+			}
+			if serious[0].Root.Kind != c.root {
+				t.Errorf("the root is %s, want %s", serious[0].Root.Kind, c.root)
+			}
+		})
+	}
+}
+
+// TestOrderAndRepetitionDoNotMatter judges the scenario's records shuffled and
+// doubled.
+func TestOrderAndRepetitionDoNotMatter(t *testing.T) {
+	built := scenarioEvents(t, "background", "300")
+	found := find(pack(t), built.Events)
+	g, incidents := judgeSet(built.Events, found)
+	want, wantGraph := digest(incidents), graphDigest(g)
+	for seed := range uint64(6) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		events, ds := slices.Clone(built.Events), slices.Clone(found)
+		for range r.IntN(200) {
+			n := r.IntN(len(built.Events))
+			events = append(events, built.Events[n])
+		}
+		for range r.IntN(50) {
+			ds = append(ds, found[r.IntN(len(found))])
+		}
+		r.Shuffle(len(events), func(a, b int) { events[a], events[b] = events[b], events[a] })
+		r.Shuffle(len(ds), func(a, b int) { ds[a], ds[b] = ds[b], ds[a] })
+		g, incidents := judgeSet(events, ds)
+		if got := digest(incidents); got != want {
+			t.Fatalf("shuffle %d gives other incidents:\n%s", seed, firstDifference(got, want))
+		}
+		if got := graphDigest(g); got != wantGraph {
+			t.Fatalf("shuffle %d gives another graph:\n%s", seed, firstDifference(got, wantGraph))
+		}
+	}
+}
+
+func firstDifference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for n := range min(len(g), len(w)) {
+		if g[n] != w[n] {
+			return "got  " + g[n] + "\nwant " + w[n]
+		}
+	}
+	return fmt.Sprintf("%d lines, want %d", len(g), len(w))
+}
+
+// attack writes a small intrusion of its own: explorer starts a script that
+// drops and runs a program.
+func attack(l *log, seq int, dir string) {
+	script := l.start(seq, 1, `C:\Windows\System32\wscript.exe`, `wscript.exe "`+dir+`\a.vbs"`, `C:\Windows\explorer.exe`, "IntegrityLevel", "Medium")
+	l.detect(script, detect.Medium, "script-execution")
+	l.write(seq, `C:\Windows\System32\wscript.exe`, dir+`\b.exe`)
+	// The program is run by another broker: only the file joins the two.
+	run := l.start(seq+1, 2, dir+`\b.exe`, dir+`\b.exe`, `C:\Windows\System32\svchost.exe`)
+	l.detect(run, detect.High, "dropped-program")
+}
+
+func TestTwoIntrusionsUnderOneShellAreTwo(t *testing.T) {
+	l := newLog()
+	attack(l, 10, `C:\Users\a`)
+	attack(l, 20, `C:\Users\b`)
+	g, incidents := l.judge()
+	sound(t, g, incidents)
+	if len(incidents) != 2 {
+		t.Fatalf("%d incidents, want 2", len(incidents))
+	}
 	for _, i := range incidents {
-		t.Log("\n" + dump(i, i18n.English, i18n.Japanese))
+		if len(i.Detections) != 2 || i.Severity != detect.High || i.Root.Kind != incident.RootInteractive {
+			t.Errorf("%s", dump(i, i18n.English))
+		}
+	}
+}
+
+func TestManyChildrenOfAHubChangeNothing(t *testing.T) {
+	l := newLog()
+	attack(l, 10, `C:\Users\a`)
+	_, incidents := l.judge()
+	want := digest(incidents)
+	records := len(l.events)
+	for n := range 10_000 {
+		l.start(1000+n, 1, `C:\Program Files\Office\winword.exe`, "winword.exe", `C:\Windows\explorer.exe`)
+	}
+	_, incidents = l.judge()
+	if got := digest(incidents); got != want {
+		t.Errorf("%d records more change the incident:\n%s", len(l.events)-records, firstDifference(got, want))
+	}
+}
+
+func TestAProcessWithoutItsStartIsImpliedAndJoins(t *testing.T) {
+	l := newLog()
+	// Process 5 has no record of its own; two of its children are detected.
+	for n := range 2 {
+		e := l.start(10+n, 5, `C:\Windows\System32\cmd.exe`, "cmd.exe", `C:\Users\a\x.exe`)
+		l.detect(e, detect.Medium, "script-execution")
+	}
+	g, incidents := l.judge()
+	sound(t, g, incidents)
+	if len(incidents) != 1 {
+		t.Fatalf("%d incidents, want 1", len(incidents))
+	}
+	i := incidents[0]
+	root := g.Node(i.Root.Node)
+	if i.Root.Kind != incident.RootBeforeRecord || !root.Implied || root.Reason != "start-not-recorded" || root.Label != "x.exe" {
+		t.Errorf("root %+v, node %+v", i.Root, root)
+	}
+	if len(i.Gaps) != 1 || i.Gaps[0].Reason != "start-not-recorded" || i.Gaps[0].Count != 1 {
+		t.Errorf("gaps %+v", i.Gaps)
+	}
+}
+
+func TestAnUnconnectedDetectionStandsAlone(t *testing.T) {
+	l := newLog()
+	l.detect(l.start(10, 1, `C:\a\tool.exe`, "tool.exe", `C:\Windows\explorer.exe`), detect.Low, "")
+	l.detect(l.security(1102, "SubjectUserName", "x"), detect.High, "log-cleared")
+	g, incidents := l.judge()
+	sound(t, g, incidents)
+	if len(incidents) != 2 {
+		t.Fatalf("%d incidents, want 2", len(incidents))
+	}
+	if got := incidents[0].Title(i18n.English); got != "Test of : tool.exe on PC" {
+		t.Errorf("title %q", got)
+	}
+	if got := incidents[1].Title(i18n.Japanese); got != "PC でのイベントログの消去" {
+		t.Errorf("title %q", got)
+	}
+}
+
+// TestARepeatOnAHubIsOneIncident holds that a rule that fires on a broker again
+// and again does not flood the list, and that two rules there do not join.
+func TestARepeatOnAHubIsOneIncident(t *testing.T) {
+	l := newLog()
+	for range 50 {
+		e := l.sysmon(3, "ProcessGuid", guid(3), "ProcessId", "1003", "Image", `C:\Windows\System32\svchost.exe`, "DestinationIp", "203.0.113.9", "DestinationPort", "443", "Initiated", "true")
+		l.detect(e, detect.Low, "download")
+	}
+	l.detect(l.events[0], detect.Low, "mining")
+	g, incidents := l.judge()
+	sound(t, g, incidents)
+	if len(incidents) != 2 || len(incidents[0].Detections)+len(incidents[1].Detections) != 51 {
+		t.Fatalf("%d incidents", len(incidents))
+	}
+}
+
+func TestSizeIsBoundedAndCounted(t *testing.T) {
+	l := newLog()
+	l.detect(l.start(10, 1, `C:\Windows\System32\cmd.exe`, "cmd.exe", `C:\Windows\explorer.exe`), detect.High, "script-execution")
+	for n := range 500 {
+		l.start(100+n, 10, fmt.Sprintf(`C:\a\%d.exe`, n), "x", `C:\Windows\System32\cmd.exe`)
+	}
+	b := provenance.NewBuilder(world.New(world.Limits{}))
+	for _, e := range l.events {
+		b.Add(e)
+	}
+	incidents := incident.Build(b.Build(), l.found, incident.Options{MaxNodes: 100, MaxContext: 10})
+	if len(incidents) != 1 {
+		t.Fatalf("%d incidents", len(incidents))
+	}
+	if i := incidents[0]; len(i.Nodes) > 111 || i.Cut < 400 {
+		t.Errorf("%d nodes, %d cut", len(i.Nodes), i.Cut)
 	}
 }

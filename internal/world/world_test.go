@@ -263,7 +263,7 @@ func TestGaps(t *testing.T) {
 	if reasons["record-hole"] != 2 || reasons["log-cleared"] != 1 {
 		t.Fatalf("got %v", reasons)
 	}
-	if n := len(w.GapsWithin("pc", t0.Add(6*time.Minute), t0.Add(8*time.Minute))); n != 0 {
+	if n := len(w.GapsWithin("pc", t0.Add(7*time.Minute), t0.Add(8*time.Minute))); n != 0 {
 		t.Errorf("%d gaps outside the hole", n)
 	}
 	if n := len(w.GapsWithin("pc", t0.Add(4*time.Minute), t0.Add(5*time.Minute))); n != 1 {
