@@ -91,7 +91,11 @@ func digest(incidents []*incident.Incident) string {
 			fmt.Fprintln(&b, "detection", d.Rule.ID, d.Node, d.Event.Ref)
 		}
 		for _, n := range i.Nodes {
-			fmt.Fprintln(&b, "node", *n)
+			shown := *n
+			if n.Hub {
+				shown.Last = time.Time{} // a broker outlives what it started
+			}
+			fmt.Fprintln(&b, "node", shown)
 		}
 		for _, e := range i.Edges {
 			fmt.Fprintln(&b, "edge", *e)

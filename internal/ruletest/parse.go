@@ -267,6 +267,10 @@ func (p *parser) event(n int, rest string) {
 		}
 		e.Provider, id = word[:slash], word[slash+1:]
 	}
+	if e.Provider == "" {
+		p.fail(n, "the provider has no name")
+		return
+	}
 	number, err := strconv.ParseUint(id, 10, 32)
 	if err != nil {
 		p.fail(n, "%q is no event id", id)

@@ -231,6 +231,66 @@ func TestResultDependsOnTheSetOfRecordsOnly(t *testing.T) {
 	}
 }
 
+// The same records as JSON, XML and EVTX are one incident, the same one but for
+// where its records lie.
+func TestFormatsAgree(t *testing.T) {
+	_, built := scenarioLogs(t, "usb-coinminer.txtar")
+	eng := engine(t)
+	var want string
+	for _, f := range []struct {
+		name  string
+		write func(string, *scenario.Built) ([]string, error)
+	}{{"ndjson", scenario.WriteNDJSON}, {"xml", scenario.WriteXML}, {"evtx", scenario.WriteEVTX}} {
+		dir := t.TempDir()
+		if _, err := f.write(dir, built); err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, Options{Paths: []string{dir}, Engine: eng})
+		if len(r.Problems) > 0 {
+			t.Errorf("%s: problems %v", f.name, r.Problems)
+		}
+		got := withoutPlaces(t, r)
+		if want == "" {
+			want = got
+		}
+		if got != want {
+			t.Errorf("%s gives another incident:\n%s", f.name, cmp.Diff(want, got))
+		}
+	}
+}
+
+// withoutPlaces is digest without the parts of references that depend on the
+// format: file, offset and hash.
+func withoutPlaces(t testing.TB, r *Result) string {
+	t.Helper()
+	var doc any
+	if err := json.Unmarshal([]byte(digest(t, r)), &doc); err != nil {
+		t.Fatal(err)
+	}
+	var strip func(any)
+	strip = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for _, k := range []string{"file", "offset", "sha256"} {
+				delete(v, k)
+			}
+			for _, x := range v {
+				strip(x)
+			}
+		case []any:
+			for _, x := range v {
+				strip(x)
+			}
+		}
+	}
+	strip(doc)
+	out, err := json.MarshalIndent(doc, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
 func TestFilters(t *testing.T) {
 	dir, built := scenarioLogs(t, "usb-coinminer.txtar")
 	eng := engine(t)

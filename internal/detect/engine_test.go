@@ -1,0 +1,152 @@
+package detect_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ashiato/internal/detect"
+	"ashiato/internal/event"
+	"ashiato/internal/i18n"
+	"ashiato/internal/ioc"
+	"ashiato/internal/sigma"
+)
+
+func engine(t *testing.T, rules, list string) *detect.Engine {
+	t.Helper()
+	parsed, errs := sigma.Parse("rules/r.yml", []byte(rules))
+	compiled, more := sigma.Compile(parsed, sigma.Options{})
+	indicators, bad := ioc.Parse("l.csv", strings.NewReader(list))
+	if errs = slices.Concat(errs, more, bad); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	return detect.New(compiled, ioc.New(indicators))
+}
+
+const twoRules = `title: Second by id
+id: 22222222-0000-4000-8000-000000000000
+logsource: {category: process_creation, product: windows}
+detection: {s: {Image|endswith: '\a.exe', CommandLine|contains: go}, condition: s}
+---
+title: First by id
+id: 11111111-0000-4000-8000-000000000000
+description: " text "
+tags: [attack.t1059, attack.execution]
+level: critical
+logsource: {product: windows}
+detection: {s: {Image|contains: a}, condition: s}
+ashiato:
+  name: Execution/Ashiato.Test.M1
+  aliases: [Execution/Other.Test.M2]
+  behaviour: test
+  texts: {ja: {title: 題, meaning: 意, check: 確, benign: 良, action: 行}}
+`
+
+func TestDetect(t *testing.T) {
+	e := engine(t, twoRules, "607ac6645be22077443b74cf38b92ce0,the miner\n")
+	ev := &event.Event{Kind: event.ProcessCreate, Data: event.Fields{
+		{Name: "CommandLine", Value: "a.exe GO"}, {Name: "Image", Value: `C:\A.exe`}, {Name: "Hashes", Value: "MD5=607AC6645BE22077443B74CF38B92CE0"},
+	}}
+	first := detect.Detection{Event: &event.Event{}, Rule: &detect.Rule{ID: "kept"}}
+	got := e.Worker().Detect(ev, []detect.Detection{first})
+	if len(got) != 4 || got[0].Rule.ID != "kept" {
+		t.Fatalf("got %+v", got)
+	}
+	want := []detect.Rule{
+		{
+			ID: "11111111-0000-4000-8000-000000000000", Name: "Execution/Ashiato.Test.M1", Aliases: []string{"Execution/Other.Test.M2"},
+			Title: "First by id", Description: "text", Severity: detect.Critical, Attack: []string{"T1059"}, Tactics: []string{"execution"},
+			Behaviour: "test", Source: "rules/r.yml",
+			Texts: detect.Texts{"ja": {Title: "題", Meaning: "意", Check: "確", Benign: "良", Action: "行"}},
+		},
+		{ID: "22222222-0000-4000-8000-000000000000", Name: "Second by id", Title: "Second by id", Severity: detect.Medium, Source: "rules/r.yml"},
+	}
+	for i, w := range want {
+		if d := cmp.Diff(w, *got[i+1].Rule); d != "" {
+			t.Error(d)
+		}
+	}
+	if d := cmp.Diff([]detect.Matched{{Field: "Image", Value: `C:\A.exe`}, {Field: "CommandLine", Value: "a.exe GO"}}, got[2].Matched); d != "" {
+		t.Error(d)
+	}
+	r := got[3].Rule
+	if r.ID != "ioc:md5:607ac6645be22077443b74cf38b92ce0" || r.Severity != detect.High || r.Source != "l.csv" || r.Description != "the miner" {
+		t.Errorf("%+v", r)
+	}
+	if d := cmp.Diff([]detect.Matched{{Field: "Hashes", Value: "MD5=607AC6645BE22077443B74CF38B92CE0"}}, got[3].Matched); d != "" {
+		t.Error(d)
+	}
+	for i := range got[1:] {
+		if got[i+1].Event != ev {
+			t.Error("a detection without its event")
+		}
+	}
+}
+
+// TestIndicatorTexts holds that every kind of indicator speaks all languages.
+func TestIndicatorTexts(t *testing.T) {
+	list := `607ac6645be22077443b74cf38b92ce0
+da39a3ee5e6b4b0d3255bfef95601890afd80709
+e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+10.0.0.1
+10.0.0.0/8
+evil.example
+http://evil.example/
+C:\x.exe
+`
+	e := engine(t, twoRules, list)
+	kinds := map[string]bool{}
+	for _, r := range e.Rules() {
+		if !strings.HasPrefix(r.ID, "ioc:") {
+			continue
+		}
+		kinds[strings.Split(r.ID, ":")[1]] = true
+		if r.Name == "" || r.Behaviour == "" {
+			t.Errorf("%s: %+v", r.ID, r)
+		}
+		for _, lang := range i18n.Langs() {
+			x := r.Texts[string(lang)]
+			for _, s := range []string{x.Title, x.Meaning, x.Check, x.Benign, x.Action} {
+				if s == "" || strings.HasPrefix(s, "ioc.") || strings.Contains(s, "{") {
+					t.Errorf("%s in %s: %q", r.ID, lang, s)
+				}
+			}
+		}
+	}
+	if len(kinds) != len(ioc.Kinds()) {
+		t.Errorf("kinds %v", kinds)
+	}
+}
+
+func TestEitherPartMayBeMissing(t *testing.T) {
+	ev := &event.Event{Data: event.Fields{{Name: "Image", Value: "a"}, {Name: "DestinationIp", Value: "10.0.0.1"}}}
+	if got := detect.New(nil, nil).Worker().Detect(ev, nil); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+	list, _ := ioc.Parse("l", strings.NewReader("10.0.0.1"))
+	if got := detect.New(nil, ioc.New(list)).Worker().Detect(ev, nil); len(got) != 1 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestWorkersAreIndependent(t *testing.T) {
+	e := engine(t, twoRules, "10.0.0.1")
+	done := make(chan int)
+	for range 4 {
+		go func() {
+			w, n := e.Worker(), 0
+			for i := range 500 {
+				ev := &event.Event{Kind: event.ProcessCreate, Data: event.Fields{{Name: "Image", Value: []string{"a", "b"}[i%2]}}}
+				n += len(w.Detect(ev, nil))
+			}
+			done <- n
+		}()
+	}
+	for range 4 {
+		if n := <-done; n != 250 {
+			t.Errorf("%d detections", n)
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package provenance
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestPathsIn(t *testing.T) {
+	for _, c := range []struct {
+		cmd, dir string
+		want     string
+		not      string
+	}{
+		{`"C:\WINDOWS\System32\WScript.exe" "E:\rootdir\x1.vbs" `, `E:\rootdir\`, `e:\rootdir\x1.vbs`, `c:\windows\system32\wscript.exe`},
+		{`wscript.exe x1.vbs`, `E:\rootdir`, `e:\rootdir\x1.vbs`, ``},
+		{`cmd /c .\a.bat`, `C:\Users\a b\`, `c:\users\a b\a.bat`, ``},
+		{`cmd.exe /c E:\my dir\a.bat arg`, ``, `e:\my dir\a.bat`, ``},
+		{`rundll32 C:\x\a.dll,Entry`, ``, `c:\x\a.dll`, ``},
+		{`rundll32.exe C:\x\a.dll,#1`, ``, `c:\x\a.dll`, ``},
+		{`xcopy  "C:\Windows\System32\printui.exe" "C:\Windows \System32" /Y`, ``, `c:\windows \system32`, `c:\windows\system32`},
+		{`wscript %windir%\a.vbs`, ``, `c:\windows\a.vbs`, ``},
+		{`curl https://example.com/a.exe`, `C:\`, ``, `s://example.com/a.exe`},
+		{`sc create x binPath=C:\a\b.exe`, ``, `c:\a\b.exe`, ``},
+	} {
+		got := pathsIn(c.cmd, c.dir)
+		if c.want != "" && !slices.Contains(got, c.want) {
+			t.Errorf("pathsIn(%q) = %q lacks %q", c.cmd, got, c.want)
+		}
+		if c.not != "" && slices.Contains(got, c.not) {
+			t.Errorf("pathsIn(%q) = %q has %q", c.cmd, got, c.not)
+		}
+	}
+}
+
+func TestExclusionsIn(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{`powershell -Command "Add-MpPreference -ExclusionPath 'C:\Windows \System32'"`, `path C:\Windows \System32`},
+		{`Add-MpPreference -ExclusionPath 'C:\a','C:\b c' -Force`, `path C:\a|path C:\b c`},
+		{`Set-MpPreference -ExclusionPa C:\x`, `path C:\x`},
+		{`Set-MpPreference -ExclusionPr x.exe -ExclusionExtension .exe`, `process x.exe|extension .exe`},
+		{`Set-MpPreference -ExclusionP x.exe`, ``}, // ambiguous: PowerShell refuses it
+		{`Remove-MpPreference -ExclusionPath C:\x`, ``},
+		{`CommandInvocation(Add-MpPreference): "Add-MpPreference" ParameterBinding(Add-MpPreference): name="ExclusionPath"; value="C:\Windows \System32"`, `path C:\Windows \System32`},
+		{`WMIC.exe /Namespace:\\root\Microsoft\Windows\Defender class MSFT_MpPreference call Add ExclusionPath=\ATOMIC\`, `path \ATOMIC\`},
+		{`reg add "HKLM\SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths" /v C:\x /t REG_DWORD /d 0`, ``},
+		{`reg add "HKLM\SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths\" /v C:\x /t REG_DWORD /d 0`, `path C:\x`},
+		{`notepad exclusion.txt`, ``},
+		{script(`powershell -enc QQBkAGQALQBNAHAAUAByAGUAZgBlAHIAZQBuAGMAZQAgAC0ARQB4AGMAbAB1AHMAaQBvAG4AUABhAHQAaAAgAEMAOgBcAHgA`), `path C:\x`},
+	} {
+		var got []string
+		for _, x := range exclusionsIn(c.text) {
+			got = append(got, x.kind+" "+x.value)
+		}
+		if strings.Join(got, "|") != c.want {
+			t.Errorf("exclusionsIn(%q) = %q, want %q", c.text, got, c.want)
+		}
+	}
+}
+
+func TestClaims(t *testing.T) {
+	for _, c := range []struct {
+		read          func(string) []claim
+		text, name, c string
+	}{
+		{serviceClaims, `sc  create x665422 binPath= "C:\Windows\System32\svchost.exe -k DcomLaunch" type= own`, "x665422", `C:\Windows\System32\svchost.exe -k DcomLaunch`},
+		{serviceClaims, `cmd.exe /c sc create N binPath=C:\a.exe`, "N", `C:\a.exe`},
+		{serviceClaims, `sc \\host create N binPath= x`, "", ""},
+		{serviceClaims, `New-Service -Name "hackervirus" -BinaryPathName '"virus.exe"'`, "hackervirus", `virus.exe`},
+		{serviceClaims, `reg  add HKLM\SYSTEM\CurrentControlSet\services\N\Parameters /v ServiceDll /d x`, "N", ""},
+		{serviceClaims, `scrcons.exe`, "", ""},
+		{taskClaims, `schtasks /create /tn "console_zero" /sc ONLOGON /tr "C:\Windows\System32\console_zero.exe" /f`, "console_zero", `C:\Windows\System32\console_zero.exe`},
+		{taskClaims, `schtasks /run /tn "x"`, "", ""},
+		{taskClaims, `schtasks /create /s other /tn x /tr y`, "", ""},
+	} {
+		name, command := "", ""
+		if got := c.read(c.text); len(got) == 1 {
+			name, command = got[0].name, strings.Trim(got[0].command, `'"`)
+		}
+		if name != c.name || command != c.c {
+			t.Errorf("%q claims %q to run %q, want %q, %q", c.text, name, command, c.name, c.c)
+		}
+	}
+}
+
+// FuzzCommandLines feeds the readers of command lines anything: what they find
+// must be a part of what they were given.
+func FuzzCommandLines(f *testing.F) {
+	f.Add(`cmd /c "E:\a b\x.bat" , C:\y`, `C:\`)
+	f.Add(`Add-MpPreference -ExclusionPath 'a','b`, ``)
+	f.Add(`sc create x binpath=`, `x`)
+	f.Add("Exclusion\x00MpPreference ExclusionPath İ", "İ")
+	f.Fuzz(func(t *testing.T, cmd, dir string) {
+		if len(pathsIn(cmd, dir)) > maxCandidates {
+			t.Fatal("too many candidates")
+		}
+		text := script(cmd)
+		for _, x := range exclusionsIn(text) {
+			if !strings.Contains(text, x.value) || x.value == "" {
+				t.Fatalf("%q excludes %q", text, x.value)
+			}
+		}
+		for _, read := range []func(string) []claim{serviceClaims, taskClaims} {
+			for _, c := range read(cmd) {
+				if utf8.ValidString(cmd) && len(c.name) > len(cmd) {
+					t.Fatalf("%q claims %q", cmd, c.name)
+				}
+			}
+		}
+	})
+}
