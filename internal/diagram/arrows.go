@@ -131,7 +131,8 @@ func (d *Diagram) connect(m *model) {
 	for _, a := range cross {
 		plain := !a.Skeleton && a.Step == 0
 		// Context of what is folded away says nothing in the picture.
-		folded := boxes[a.From].Kind == Folded || boxes[a.To].Kind == Folded
+		// So does a folder's holding a file: where it lies is written in its box.
+		folded := boxes[a.From].Kind == Folded || boxes[a.To].Kind == Folded || a.Verb == provenance.Contains
 		if most == 0 || plain && (context == 0 || folded) {
 			d.Totals.EdgesHidden += len(a.Edges) + len(a.Back)
 			continue
@@ -227,7 +228,17 @@ func (d *Diagram) write(a *Arrow, verbs []provenance.Verb) {
 func (d *Diagram) course(a *Arrow, from, to *Box) {
 	trunk := to.X - gap + trunkX
 	y := to.Y + portY
-	if from.Band == to.Band && from.Column+1 == to.Column {
+	inline := from.Band == to.Band && from.Column < to.Column
+	if to.beside {
+		// Down the trunk of the row's first column and along above the row.
+		above := to.Y - rowGap/2
+		if inline {
+			first := from.X + from.W + trunkX
+			a.Points = []Point{{from.X + from.W, from.Y + portY}, {first, from.Y + portY}, {first, above}, {trunk, above}, {trunk, y}, {to.X, y}}
+		} else {
+			a.Points = []Point{{margin + trunkX, above}, {trunk, above}, {trunk, y}, {to.X, y}}
+		}
+	} else if inline {
 		p := Point{from.X + from.W, from.Y + portY}
 		a.Points = []Point{p, {trunk, p.Y}, {trunk, y}, {to.X, y}}
 		if p.Y == y {

@@ -91,7 +91,8 @@ type Box struct {
 	X, Y, W, H   int
 	Column, Band int
 
-	text boxText
+	text   boxText
+	beside bool // to the right of a sibling: its arrow comes along above that
 }
 
 // Arrow is one drawn arrow. It bundles every edge between its two boxes.
@@ -142,7 +143,6 @@ type Diagram struct {
 	columns int
 	pitch   int
 	top     int // where the first band begins
-	cells   []*cell
 	bands   []band
 	boxOf   map[provenance.NodeID]*Box
 	head    []placed // the title and what stands under it

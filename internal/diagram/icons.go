@@ -12,6 +12,7 @@ const (
 	iconGear      = "M8 1v2M8 13v2M1 8h2M13 8h2M3.050 3.050l1.400 1.400M11.550 11.550l1.400 1.400M3.050 12.950l1.400-1.400M11.550 4.450l1.400-1.400M3.600 8a4.400 4.400 0 1 0 8.800 0 4.400 4.400 0 1 0-8.800 0M6.400 8a1.600 1.600 0 1 0 3.200 0 1.600 1.600 0 1 0-3.200 0"
 	iconFile      = "M3.500 1.500h6l3 3v10h-9zM9.500 1.500v3h3"
 	iconScript    = iconFile + "M5.500 7.500h5M5.500 9.800h5M5.500 12h3"
+	iconProgram   = iconFile + "M6.500 7.500l4 2.500-4 2.500z"
 	iconModule    = iconFile + "M5.500 8h2v-1h1v1h2v2h1v1h-1v2h-5z"
 	iconShortcut  = iconFile + "M5.500 12.300c0-2.600 1.500-3.600 4.300-3.600M8 6.800l1.900 1.900L8 10.600"
 	iconFolder    = "M1.500 3.500h4.700l1.500 2h6.800v8h-13z"
@@ -45,7 +46,7 @@ func icon(n *provenance.Node) string {
 		case "vbs", "vbe", "js", "jse", "wsf", "bat", "cmd", "ps1", "psm1", "hta", "sct", "sh", "py":
 			return iconScript
 		case "exe", "com", "scr":
-			return iconGear
+			return iconProgram
 		}
 		return iconFile
 	case provenance.Folder:

@@ -28,6 +28,8 @@ type cell struct {
 	feeders  []*cell
 	parent   *cell
 	wrap     bool // children start a new band
+	beside   bool // stands to the right of a sibling, in its row
+	floor    int  // where its column is free again, below it
 	col      int
 	band     int
 	y        int
@@ -147,10 +149,7 @@ func (d *Diagram) layout(m *model, roots []*group, cols int) {
 				y += 14 // room for the line that leads here
 			}
 			var more []*band
-			for _, c := range b.cells {
-				y = c.place(0, nBand, y, &more) + rowGap
-			}
-			b.bot = y - rowGap
+			b.bot = placeRows(b.cells, 0, cols, nBand, y, &more)
 			y = b.bot + bandGap
 			queue = append(more, queue...) // depth first: what continues comes next
 			d.bands = append(d.bands, *b)
@@ -182,7 +181,7 @@ func (d *Diagram) layout(m *model, roots []*group, cols int) {
 		b.ID = "n" + strconv.Itoa(len(d.Boxes)+1)
 		b.X = margin + c.col*pitch + gap
 		b.Y = c.y
-		b.Column, b.Band = c.col, c.band
+		b.Column, b.Band, b.beside = c.col, c.band, c.beside
 		if parent != nil {
 			b.Parent = parent.ID
 		}
@@ -203,7 +202,6 @@ func (d *Diagram) layout(m *model, roots []*group, cols int) {
 			d.boxOf[m.nodes[i].ID] = b
 		}
 	}
-	d.cells = cells
 }
 
 // wrapCost is what starting a new band costs, in pixels of height.
@@ -229,27 +227,61 @@ func (c *cell) measure(_, cols int) {
 				inline = own + feed
 			} else {
 				if col+1 < cols {
-					inline = 0
-					for i, k := range c.children {
-						if i > 0 {
-							inline += rowGap
-						}
-						inline += min(k.best[col+1][0], k.best[col+1][1])
-					}
-					inline = max(inline, own+feed)
+					inline = max(stack(c.children, col+1, cols), own+feed)
 				}
-				wrapped = own + feed + wrapCost
-				for i, k := range c.children {
-					if i > 0 {
-						wrapped += rowGap
-					}
-					wrapped += min(k.best[0][0], k.best[0][1])
-				}
+				wrapped = own + feed + wrapCost + stack(c.children, 0, cols)
 			}
 			c.best[col] = [2]float64{inline, wrapped}
 		}
 	}
 	walk(c)
+}
+
+// leaf reports whether nothing hangs on c.
+func (c *cell) leaf() bool { return len(c.children)+len(c.feeders) == 0 }
+
+// rows splits siblings that start at a column into rows: a tree has rows of its
+// own, leaves in a run stand side by side as far as there are columns.
+func rows(siblings []*cell, col, cols int) [][]*cell {
+	var out [][]*cell
+	for i := 0; i < len(siblings); {
+		n := 1
+		for siblings[i].leaf() && n < cols-col && i+n < len(siblings) && siblings[i+n].leaf() {
+			n++
+		}
+		out = append(out, siblings[i:i+n])
+		i += n
+	}
+	return out
+}
+
+// stack is the least height of siblings that start at a column.
+func stack(siblings []*cell, col, cols int) float64 {
+	total := 0.0
+	for i, row := range rows(siblings, col, cols) {
+		if i > 0 {
+			total += rowGap
+		}
+		tallest := 0.0
+		for _, c := range row {
+			tallest = max(tallest, min(c.best[col][0], c.best[col][1]))
+		}
+		total += tallest
+	}
+	return total
+}
+
+// placeRows puts siblings from a column and y on and returns where they end.
+func placeRows(siblings []*cell, col, cols, nBand, y int, more *[]*band) int {
+	end := y
+	for _, row := range rows(siblings, col, cols) {
+		for i, c := range row {
+			end = max(end, c.place(col+i, cols, nBand, y, more))
+			c.beside = i > 0
+		}
+		y = end + rowGap
+	}
+	return end
 }
 
 func (c *cell) decide(col int) {
@@ -264,29 +296,32 @@ func (c *cell) decide(col int) {
 }
 
 // place puts c's tree at a column from y on and returns where it ends.
-func (c *cell) place(col, nBand, y int, more *[]*band) int {
+func (c *cell) place(col, cols, nBand, y int, more *[]*band) int {
 	c.col, c.band, c.y = col, nBand, y
 	end := y + c.box.H
+	c.floor = end
+	if col == 0 { // nothing stands before the first column, so feeders go below
+		for _, f := range c.feeders {
+			f.col, f.band, f.y = 0, nBand, c.floor+rowGap
+			c.floor = f.y + f.box.H
+		}
+		end = c.floor
+	}
 	if c.wrap {
 		*more = append(*more, &band{from: c, cells: c.children})
 	} else {
-		at := y
-		for _, k := range c.children {
-			bottom := k.place(col+1, nBand, at, more)
-			end = max(end, bottom)
-			at = bottom + rowGap
-		}
+		end = max(end, placeRows(c.children, col+1, cols, nBand, y, more))
+	}
+	if col == 0 {
+		return end
 	}
 	// Feeders stand in the column before, below whatever is there.
 	at := y + 30
-	if c.parent != nil && c.parent.band == nBand {
-		at = max(at, c.parent.y+c.parent.box.H+rowGap)
-	}
-	if col == 0 {
-		at = end + rowGap
+	if c.parent != nil && c.parent.band == nBand && c.parent.col == col-1 {
+		at = max(at, c.parent.floor+rowGap)
 	}
 	for _, f := range c.feeders {
-		f.col, f.band, f.y = max(col-1, 0), nBand, at
+		f.col, f.band, f.y = col-1, nBand, at
 		at += f.box.H + rowGap
 		end = max(end, at-rowGap)
 	}

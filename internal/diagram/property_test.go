@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -359,4 +360,87 @@ func TestMiddleKeepsTheEnds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Arrows beside the backbone go around the boxes wherever there is a way.
+func TestArrowsGoAroundBoxes(t *testing.T) {
+	for _, c := range cases {
+		made := c.make()
+		d := New(made.Incident, options(i18n.Japanese, made))
+		crossed, all := 0, 0
+		for _, a := range d.Arrows {
+			for i := 1; i < len(a.Points); i++ {
+				all++
+				s := segment{a.Points[i-1], a.Points[i]}.rect()
+				for _, b := range d.Boxes {
+					if b.ID != a.From && b.ID != a.To && s.meets(b.rect().grow(-1)) {
+						crossed++
+						t.Logf("%s: arrow %s crosses box %s", c.name, a.ID, b.ID)
+					}
+				}
+			}
+		}
+		if all == 0 || crossed > 0 {
+			t.Errorf("%s: %d of %d pieces of arrows cross a box", c.name, crossed, all)
+		}
+	}
+}
+
+// The palette's pairs of text and ground have a contrast of at least 4.5 to 1
+// (WCAG 2.2, success criterion 1.4.3).
+func TestContrast(t *testing.T) {
+	for _, p := range [][2]string{
+		{"#1b2430", "#ffffff"},
+		{"#465160", "#ffffff"},
+		{"#56606e", "#ffffff"},
+		{"#5a6472", "#f5f6f8"},
+		{"#5b4a00", "#ffffff"},
+		{"#8a0f31", "#fdf0f2"},
+		{"#465160", "#fdf0f2"},
+		{"#9a3707", "#fff4ec"},
+		{"#56606e", "#fff4ec"},
+		{"#6d5200", "#fffae8"},
+		{"#1d4f88", "#eff6ff"},
+		{"#ffffff", "#9f1239"},
+		{"#ffffff", "#b9440b"},
+		{"#ffffff", "#856300"},
+		{"#ffffff", "#2563a8"},
+		{"#ffffff", "#5b6674"},
+		{"#ffffff", "#12202f"},
+		{"#7a1f00", "#ffd84d"},
+	} {
+		for _, c := range p {
+			if c != "#ffffff" && !strings.Contains(Style, c) {
+				t.Errorf("the style has no %s", c)
+			}
+		}
+		a, b := luminance(t, p[0]), luminance(t, p[1])
+		if ratio := (max(a, b) + 0.05) / (min(a, b) + 0.05); ratio < 4.5 {
+			t.Errorf("%s on %s has a contrast of %.2f", p[0], p[1], ratio)
+		}
+	}
+}
+
+func luminance(t *testing.T, color string) float64 {
+	var r, g, b uint8
+	if _, err := fmt.Sscanf(color, "#%02x%02x%02x", &r, &g, &b); err != nil {
+		t.Fatal(err)
+	}
+	linear := func(c uint8) float64 {
+		v := float64(c) / 255
+		if v <= 0.04045 {
+			return v / 12.92
+		}
+		return math.Pow((v+0.055)/1.055, 2.4)
+	}
+	return 0.2126*linear(r) + 0.7152*linear(g) + 0.0722*linear(b)
+}
+
+func BenchmarkLarge(b *testing.B) {
+	c := diagramtest.Large()
+	for b.Loop() {
+		if err := New(c.Incident, Options{}).SVG(io.Discard); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -69,14 +69,24 @@ func (d *Diagram) route() {
 		}
 	}
 	r.build()
+	taken := map[Point]bool{} // ports that an arrow ends at already
 	for _, a := range cross {
 		e := at[a]
-		a.Points = r.way(e.from, e.to)
+		free := slices.DeleteFunc(slices.Clone(e.to), func(p Point) bool { return taken[p] })
+		a.Points = r.way(e.from, free)
+		if a.Points == nil {
+			a.Points = r.way(e.from, e.to)
+		}
 		if a.Points == nil {
 			a.Points = []Point{e.from[0], e.to[0]}
 			continue
 		}
+		taken[a.Points[len(a.Points)-1]] = true
 		r.add(a.Points)
+	}
+	for _, a := range cross { // no label on an arrowhead
+		tip := edgeOf(a.Points[len(a.Points)-1], boxes[a.To])
+		r.taken = append(r.taken, rect{tip.X - 7, tip.Y - 7, tip.X + 7, tip.Y + 7}.grow(3))
 	}
 	for _, a := range cross {
 		d.placePill(a, r)
@@ -382,12 +392,12 @@ func (d *Diagram) placePill(a *Arrow, r *router) {
 		if len(l.verb) == 0 && l.step == 0 {
 			return true
 		}
-		w := 12
+		w := 2 * circle
 		if len(l.verb) > 0 {
 			w = int(width(l.verb)) + 14
-		}
-		if l.step > 0 {
-			w += 2 * circle
+			if l.step > 0 {
+				w += 2 * circle
+			}
 		}
 		const half = circle
 		best, bestScore := Point{}, -1

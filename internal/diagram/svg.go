@@ -122,7 +122,7 @@ func (d *Diagram) write2(w io.Writer, alone bool) error {
 		}
 	}
 	for _, a := range d.Arrows {
-		d.pill(p, a)
+		d.pill(p, a, boxes)
 	}
 	for _, b := range d.Boxes {
 		d.box(p, b)
@@ -307,16 +307,7 @@ func (d *Diagram) arrow(p *pen, a *Arrow, boxes map[string]*Box) {
 	lang := d.opt.Lang
 	from, to := boxes[a.From], boxes[a.To]
 	facts := len(a.Edges) + len(a.Back)
-	class := "arrow " + family(a.Verb)
-	if a.Class == provenance.ClassC {
-		class += " class-c"
-	}
-	if a.Step == 0 && !a.Skeleton {
-		class += " dim"
-	}
-	if !a.Backbone {
-		class += " cross"
-	}
+	class := "arrow " + look(a)
 	var label string
 	if facts > 0 {
 		label = lang.T("diagram.fact", boxName(from), lang.T("verb."+a.Verb.String()), boxName(to))
@@ -335,14 +326,11 @@ func (d *Diagram) arrow(p *pen, a *Arrow, boxes map[string]*Box) {
 	end := d.open(p, "arrow", a.ID, class, visible.Text(label), fmt.Sprintf(` data-from="%s" data-to="%s" data-verb="%s" data-class="%s" data-step="%d" data-count="%d"`,
 		a.From, a.To, a.Verb, a.Class, a.Step, a.Count))
 	p.f("<title>%s</title>", escape(label))
-	ps := append([]Point{}, a.Points...)
-	if !a.Backbone {
-		ps = append([]Point{edgeOf(ps[0], from)}, ps...)
-		ps = append(ps, edgeOf(ps[len(ps)-1], to))
-	}
-	if a.Backbone && len(ps) == 4 { // the shared part is neutral, the rest is this arrow's
-		p.f("<path class=\"trunk\" d=\"%s\"/>", course([]Point{ps[0], ps[1], ps[2], {ps[2].X + 7, ps[2].Y}}, 6))
-		ps = []Point{{ps[2].X + 6, ps[2].Y}, ps[3]}
+	ps := drawnCourse(a, from, to)
+	if n := len(ps); a.Backbone && n > 2 { // the shared part is neutral, the rest is this arrow's
+		bend := Point{ps[n-2].X + 7, ps[n-2].Y}
+		p.f("<path class=\"trunk\" d=\"%s\"/>", course(append(append([]Point{}, ps[:n-1]...), bend), 6))
+		ps = []Point{{bend.X - 1, bend.Y}, ps[n-1]}
 	}
 	tip, before := ps[len(ps)-1], ps[len(ps)-2]
 	ps[len(ps)-1] = toward(tip, before, min(7, max(dist(tip, before)-1, 0)))
@@ -358,11 +346,8 @@ func (d *Diagram) arrow(p *pen, a *Arrow, boxes map[string]*Box) {
 	if family(a.Verb) == "v-net" {
 		p.f("<path class=\"core\" d=\"%s\"/>", path)
 	}
-	p.head(tip, before, a.Class)
-	if len(a.Back) > 0 && len(a.Edges) > 0 {
-		p.head(toward(ps[0], ps[1], 1), ps[1], a.Class)
-	} else if len(a.Back) > 0 {
-		p.head(toward(ps[0], ps[1], 1), ps[1], a.Class)
+	if a.Backbone {
+		p.heads(a, ps, tip, before)
 	}
 	l := a.label
 	if !l.pill {
@@ -378,10 +363,51 @@ func (d *Diagram) arrow(p *pen, a *Arrow, boxes map[string]*Box) {
 	p.f("%s", end)
 }
 
-// pill writes the label of an arrow beside the backbone, above all lines.
-func (d *Diagram) pill(p *pen, a *Arrow) {
+// look are the style classes of an arrow.
+func look(a *Arrow) string {
+	class := family(a.Verb)
+	if a.Class == provenance.ClassC {
+		class += " class-c"
+	}
+	if a.Step == 0 && !a.Skeleton {
+		class += " dim"
+	}
+	if !a.Backbone {
+		class += " cross"
+	}
+	return class
+}
+
+// drawnCourse is an arrow's course from the edge of one box to that of the other.
+func drawnCourse(a *Arrow, from, to *Box) []Point {
+	ps := append([]Point{}, a.Points...)
+	if !a.Backbone {
+		ps = append([]Point{edgeOf(ps[0], from)}, ps...)
+		ps = append(ps, edgeOf(ps[len(ps)-1], to))
+	}
+	return ps
+}
+
+// heads draws an arrow's head, and a second one at its start if facts lead back.
+func (p *pen) heads(a *Arrow, ps []Point, tip, before Point) {
+	p.head(tip, before, a.Class)
+	if len(a.Back) > 0 {
+		p.head(toward(ps[0], ps[1], 1), ps[1], a.Class)
+	}
+}
+
+// pill writes the head and the label of an arrow beside the backbone, above all
+// lines, so that no line that passes hides them.
+func (d *Diagram) pill(p *pen, a *Arrow, boxes map[string]*Box) {
 	l := a.label
-	if !l.pill || len(l.rects) == 0 {
+	if a.Backbone {
+		return
+	}
+	ps := drawnCourse(a, boxes[a.From], boxes[a.To])
+	p.f("<g class=\"%s\">", look(a))
+	p.heads(a, ps, ps[len(ps)-1], ps[len(ps)-2])
+	p.f("</g>\n")
+	if len(l.rects) == 0 {
 		return
 	}
 	tag, attrs := "g", ""

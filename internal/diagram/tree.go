@@ -570,8 +570,7 @@ func (m *model) fold(roots []*group) []*group {
 		detected -= 5
 		kept, total = choose(detected, 0)
 	}
-	var cut func(gs []*group) []*group
-	cut = func(gs []*group) []*group {
+	cut := func(gs []*group) []*group {
 		var keep, drop []*group
 		for _, g := range gs {
 			if kept[g] {

@@ -341,7 +341,11 @@ func (b *builder) choose(root Root) (cut int) {
 	}
 	b.core[root.Node] = true
 	for _, a := range b.alerts {
-		if !b.core[a.Node] {
+		switch {
+		case b.core[a.Node]:
+		case len(b.core) > b.opt.MaxNodes:
+			b.core[a.Node] = true // too many to draw what connects them
+		default:
 			b.connect(a.Node)
 		}
 	}

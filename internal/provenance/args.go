@@ -120,17 +120,6 @@ func words(s string) []string {
 	return all
 }
 
-// hasWord reports whether one of the words of a command line is the name, in
-// any letter case and with or without quotes.
-func hasWord(cmd, name string) bool {
-	for _, w := range words(cmd) {
-		if strings.EqualFold(strings.Trim(w, `'"`), name) {
-			return true
-		}
-	}
-	return false
-}
-
 // option returns the value that follows an option such as /tn or -Name in the
 // words of a command line, "" if there is none. "name=" takes what follows the
 // sign, in the same word or the next, as sc.exe does.
@@ -184,6 +173,8 @@ var exclusionKinds = map[string]string{
 	"path": "path", "process": "process", "extension": "extension", "ipaddress": "ip",
 }
 
+var exclusionParameters = []string{"path", "process", "extension", "ipaddress"}
+
 // exclusionsIn reads what a command line or script text excludes: Add- and
 // Set-MpPreference (and its WMI class) with -Exclusion… in any accepted
 // abbreviation and any list of values, and reg.exe writing the key itself.
@@ -207,17 +198,16 @@ func exclusionsIn(text string) []exclusion {
 			from = end
 			kind := ""
 			part := lower[i+len("exclusion") : end]
-			for name, k := range exclusionKinds {
-				// PowerShell takes any unique beginning of a parameter's name.
-				if !strings.HasSuffix(name, "s") && part != "" && strings.HasPrefix(name, part) {
-					if kind != "" && kind != k {
-						kind = ""
-						break
-					}
-					kind = k
+			// PowerShell takes any beginning of a parameter's name that is no
+			// other's.
+			fits := 0
+			for _, name := range exclusionParameters {
+				if part != "" && strings.HasPrefix(name, part) {
+					kind = exclusionKinds[name]
+					fits++
 				}
 			}
-			if kind == "" {
+			if fits != 1 {
 				continue
 			}
 			rest := text[end:]

@@ -44,7 +44,7 @@ func TestExclusionsIn(t *testing.T) {
 		{`Remove-MpPreference -ExclusionPath C:\x`, ``},
 		{`CommandInvocation(Add-MpPreference): "Add-MpPreference" ParameterBinding(Add-MpPreference): name="ExclusionPath"; value="C:\Windows \System32"`, `path C:\Windows \System32`},
 		{`WMIC.exe /Namespace:\\root\Microsoft\Windows\Defender class MSFT_MpPreference call Add ExclusionPath=\ATOMIC\`, `path \ATOMIC\`},
-		{`reg add "HKLM\SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths" /v C:\x /t REG_DWORD /d 0`, ``},
+		{`reg add "HKLM\SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths" /v C:\x /t REG_DWORD /d 0`, `path C:\x`},
 		{`reg add "HKLM\SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths\" /v C:\x /t REG_DWORD /d 0`, `path C:\x`},
 		{`notepad exclusion.txt`, ``},
 		{script(`powershell -enc QQBkAGQALQBNAHAAUAByAGUAZgBlAHIAZQBuAGMAZQAgAC0ARQB4AGMAbAB1AHMAaQBvAG4AUABhAHQAaAAgAEMAOgBcAHgA`), `path C:\x`},

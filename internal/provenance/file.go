@@ -1,6 +1,7 @@
 package provenance
 
 import (
+	"sort"
 	"strings"
 	"time"
 
@@ -67,12 +68,11 @@ func (j *joiner) indexFiles() {
 // lastWrite returns the latest writing of a file by t, nil if none is recorded.
 func (g *Graph) lastWrite(host, key string, t time.Time) *write {
 	list := g.written[fileKey(host, key)]
-	for i := len(list) - 1; i >= 0; i-- {
-		if !list[i].t.After(t.Add(slack)) {
-			return &list[i]
-		}
+	i := sort.Search(len(list), func(i int) bool { return list[i].t.After(t.Add(slack)) })
+	if i == 0 {
+		return nil
 	}
-	return nil
+	return &list[i-1]
 }
 
 // file returns the node of a file, which is one for all its versions, or of the

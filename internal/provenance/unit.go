@@ -3,6 +3,7 @@ package provenance
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -316,16 +317,11 @@ func (j *joiner) session(r *world.Record) *world.Record {
 // the records of its registration.
 func (j *joiner) claimed(n *Node, claims []claim, records []*world.Record) {
 	for _, c := range claims {
-		var near *world.Record
-		for _, r := range records {
-			d := r.Time.Sub(c.t)
-			if d >= -slack && d <= claimWindow && (near == nil || d < near.Time.Sub(c.t)) {
-				near = r
-			}
-		}
-		if near == nil {
+		i := sort.Search(len(records), func(i int) bool { return !records[i].Time.Before(c.t.Add(-slack)) })
+		if i == len(records) || records[i].Time.Sub(c.t) > claimWindow {
 			continue
 		}
+		near := records[i]
 		verb := Registered
 		if c.change {
 			verb = Configured

@@ -27,7 +27,10 @@ func (g *Graph) volume(v *world.Volume) *Node {
 				break
 			}
 		}
-		n.Path = v.DeviceID
+		n.Path = n.Label
+		if v.DeviceID != "" {
+			n.Attrs = append(n.Attrs, event.Field{Name: "DeviceId", Value: v.DeviceID})
+		}
 		n.Attrs = append(n.Attrs, event.Field{Name: "Serial", Value: v.Serial})
 		if v.Model != "" {
 			n.Attrs = append(n.Attrs, event.Field{Name: "Model", Value: v.Model})

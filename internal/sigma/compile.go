@@ -283,8 +283,8 @@ type group struct {
 	// of byTest candidates.
 	fields []fieldIndex
 	byTest map[int32][]*compiledRule
-	// keywords are witnesses on any value.
-	keywords []int32
+	// keywords index the witnesses on any value; its slot is -1.
+	keywords *fieldIndex
 }
 
 // fieldIndex finds the witness tests of one field that can hold for a value.
@@ -348,10 +348,6 @@ func (g *group) build(tests []compiledTest, common map[uint32]int) {
 	for _, s := range slots {
 		ids := bySlot[s]
 		slices.Sort(ids)
-		if s < 0 {
-			g.keywords = ids
-			continue
-		}
 		f := fieldIndex{slot: s}
 		var literal []int32
 		for _, id := range ids {
@@ -362,6 +358,10 @@ func (g *group) build(tests []compiledTest, common map[uint32]int) {
 			}
 		}
 		f.grams = newGramIndex(literal, tests, common)
+		if s < 0 {
+			g.keywords = &f
+			continue
+		}
 		g.fields = append(g.fields, f)
 	}
 }

@@ -40,7 +40,7 @@ func TestEngineAgreesWithReferenceOnRecordings(t *testing.T) {
 	rules, _ := loadPublic(t)
 	engine, _ := sigma.Compile(rules, sigma.Options{})
 	m, r := engine.Matcher(), sigma.NewReference(engine.Rules(), sigma.Options{})
-	events := sample(t, root, 150)
+	events := sample(t, root, 300)
 	matches := 0
 	for _, e := range events {
 		got, want := fast(m, e), slow(r, e)

@@ -28,7 +28,8 @@ type Matcher struct {
 	cands  []uint32 // by rule: epoch in which it became a candidate
 	cells  []cell   // by slot
 	list   []*compiledRule
-	words  [][]byte // folded values that keywords search
+	spoken []string // values that keywords search
+	words  [][]byte // the same folded
 	worded uint32   // epoch of words
 }
 
@@ -80,8 +81,11 @@ func (m *Matcher) Match(ev *event.Event, dst []Match) []Match {
 		for i := range g.fields {
 			m.scan(g, &g.fields[i])
 		}
-		for _, t := range g.keywords {
-			m.probe(g, t)
+		if g.keywords != nil {
+			for _, t := range g.keywords.direct {
+				m.probe(g, t)
+			}
+			m.find(g, &g.keywords.grams, m.searched())
 		}
 	}
 	start := len(dst)
@@ -257,11 +261,15 @@ func (m *Matcher) scan(g *group, f *fieldIndex) {
 		}
 		m.probe(g, t)
 	}
-	x := &f.grams
-	if x.four == nil && x.two == nil {
-		return
+	if f.grams.four != nil || f.grams.two != nil {
+		m.find(g, &f.grams, m.folded(f.slot))
 	}
-	for _, s := range m.folded(f.slot) {
+}
+
+// find makes candidates of the rules whose witness is among the indexed tests
+// that hold for one of the folded texts.
+func (m *Matcher) find(g *group, x *gramIndex, texts [][]byte) {
+	for _, s := range texts {
 		if x.four != nil && len(s) >= 4 {
 			gram := uint32(s[0])<<8 | uint32(s[1])<<16 | uint32(s[2])<<24
 			for _, c := range s[3:] {
@@ -430,16 +438,21 @@ func (t *compiledTest) refers(v, other string) bool {
 	return v == other
 }
 
+// searched returns the values that keywords search, folded.
+func (m *Matcher) searched() [][]byte {
+	if m.worded != m.epoch {
+		m.worded = m.epoch
+		m.spoken = m.spoken[:0]
+		everyValue(m.event, func(_, v string) bool { m.spoken = append(m.spoken, v); return true })
+		m.words = foldInto(m.words, m.spoken)
+	}
+	return m.words
+}
+
 func (m *Matcher) keyword(t *compiledTest) bool {
 	held := false
 	if t.kind == keywordTest && !t.glob.cased {
-		if m.worded != m.epoch {
-			m.worded = m.epoch
-			var values []string
-			everyValue(m.event, func(_, v string) bool { values = append(values, v); return true })
-			m.words = foldInto(m.words, values)
-		}
-		return slices.ContainsFunc(m.words, t.glob.match)
+		return slices.ContainsFunc(m.searched(), t.glob.match)
 	}
 	everyValue(m.event, func(_, v string) bool {
 		held = m.value(t, v)

@@ -100,10 +100,8 @@ func (p pattern) plain() (string, bool) {
 	return "", false
 }
 
-// dashes are the characters that windash lets stand for each other: hyphen,
-// slash, en dash, em dash, horizontal bar.
-var dashes = [...]rune{'-', '/', '–', '—', '―'}
-
+// isDash reports whether r is one of the characters that windash lets stand
+// for each other: hyphen, slash, en dash, em dash, horizontal bar.
 func isDash(r rune) bool {
 	switch r {
 	case '-', '/', '–', '—', '―':

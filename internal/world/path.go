@@ -98,6 +98,13 @@ func SplitCommand(cmd string) (program, args string) {
 		}
 		return cmd[1:], ""
 	}
+	first := strings.IndexAny(cmd, " \t")
+	if first < 0 {
+		return cmd, ""
+	}
+	if !strings.ContainsAny(cmd[:first], `\/:`) {
+		return cmd[:first], cmd[first:] // a bare name has no blanks
+	}
 	lower := strings.ToLower(cmd)
 	best := -1
 	for _, ext := range []string{".exe", ".com", ".bat", ".cmd", ".sys"} {
@@ -116,12 +123,11 @@ func SplitCommand(cmd string) (program, args string) {
 			from = end
 		}
 	}
-	// ToLower may change the length of exotic letters; then fall back to blanks.
-	if best < 0 || len(lower) != len(cmd) {
-		best = strings.IndexAny(cmd, " \t")
-	}
-	if best < 0 {
-		return cmd, ""
+	// ToLower may change the length of exotic letters. And the extension may
+	// be an argument's: then an option, a quote or another path is before it.
+	if best < 0 || len(lower) != len(cmd) || strings.ContainsAny(cmd[first:best], `":`) ||
+		strings.Contains(cmd[first:best], " /") || strings.Contains(cmd[first:best], " -") {
+		best = first
 	}
 	return cmd[:best], cmd[best:]
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -176,6 +177,7 @@ func (w *World) resolveProcesses() {
 	w.byGUID = map[string]*Process{}
 	w.byStart = map[string]*Process{}
 	w.byPID = map[pidKey][]*Process{}
+	w.starts = map[*Record]*Process{}
 	keys := make([]string, 0, len(w.mentions))
 	for k := range w.mentions {
 		keys = append(keys, k)
@@ -238,9 +240,14 @@ func (w *World) resolveProcesses() {
 		k := pidKey{HostKey(r.Host), pid}
 		image := PathKey(r.Get("Image"))
 		var best *Process
-		for _, p := range w.byPID[k] {
+		list := w.byPID[k]
+		near := list[startedBy(list, r.Time.Add(-joinWindow)):]
+		for _, p := range near[:min(len(near), maxNear)] {
 			gap := p.Start.Sub(r.Time).Abs()
-			if gap > joinWindow || (p.Image != "" && image != "" && PathKey(p.Image) != image) {
+			if gap > joinWindow {
+				break
+			}
+			if p.Image != "" && image != "" && PathKey(p.Image) != image {
 				continue
 			}
 			if best == nil || gap < best.Start.Sub(r.Time).Abs() {
@@ -256,14 +263,14 @@ func (w *World) resolveProcesses() {
 				best = w.byKey[best.Key]
 			} else {
 				w.byKey[best.Key] = best
+				best.Start = r.Time
 				if pid != 0 {
-					w.byPID[k] = append(w.byPID[k], best)
-					best.Start = r.Time
-					slices.SortFunc(w.byPID[k], compareStart)
+					w.insert(k, best)
 				}
 			}
 		}
 		best.start(r)
+		w.starts[r] = best
 	}
 	w.resolveEnds()
 	w.resolveParents()
@@ -382,9 +389,11 @@ func (w *World) resolveParents() {
 // known owners of that id.
 func (w *World) imply(r *Record, pid uint32, image string) *Process {
 	before := "start"
-	for _, p := range w.byPID[pidKey{HostKey(r.Host), pid}] {
-		if !p.Implied && p.Start.Before(r.Time) {
-			before = p.Start.Format(event.TimeFormat)
+	list := w.byPID[pidKey{HostKey(r.Host), pid}]
+	for i := startedBy(list, r.Time) - 1; i >= 0; i-- {
+		if !list[i].Implied {
+			before = list[i].Start.Format(event.TimeFormat)
+			break
 		}
 	}
 	key := fmt.Sprintf("%s|%d@after %s|%s", HostKey(r.Host), pid, before, PathKey(image))
@@ -395,9 +404,7 @@ func (w *World) imply(r *Record, pid uint32, image string) *Process {
 			Implied: true, Start: r.Time, First: r.Time, Last: r.Time, Evidence: []event.EvidenceRef{r.Ref},
 		}
 		w.byKey[key] = p
-		k := pidKey{HostKey(r.Host), pid}
-		w.byPID[k] = append(w.byPID[k], p)
-		slices.SortFunc(w.byPID[k], compareStart)
+		w.insert(pidKey{HostKey(r.Host), pid}, p)
 	}
 	if r.Time.After(p.Last) {
 		p.Last = r.Time
@@ -410,13 +417,31 @@ func (w *World) created(r *Record) *Process {
 	if p := w.byGUID[HostKey(r.Host)+"|"+guidKey(r.Get("ProcessGuid"))]; p != nil {
 		return p
 	}
+	if p := w.starts[r]; p != nil {
+		return p
+	}
+	// A copy of a kept record, as RecordOf makes it.
 	list := w.byPID[pidKey{HostKey(r.Host), uint32(r.Number("ProcessId"))}]
-	for _, p := range list {
-		if slices.Contains(p.Evidence, r.Ref) {
-			return p
+	for i := startedBy(list, r.Time.Add(-joinWindow)); i < len(list) && !list[i].Start.After(r.Time.Add(joinWindow)); i++ {
+		if slices.Contains(list[i].Evidence, r.Ref) {
+			return list[i]
 		}
 	}
 	return nil
+}
+
+// maxNear bounds how many owners of one process id within moments are tried.
+const maxNear = 64
+
+// startedBy returns how many of a list, by start, started before t.
+func startedBy(list []*Process, t time.Time) int {
+	return sort.Search(len(list), func(i int) bool { return !list[i].Start.Before(t) })
+}
+
+// insert adds a process to the owners of its id, which are by start.
+func (w *World) insert(k pidKey, p *Process) {
+	i, _ := slices.BinarySearchFunc(w.byPID[k], p, compareStart)
+	w.byPID[k] = slices.Insert(w.byPID[k], i, p)
 }
 
 // at returns the process that had the id at t: the latest that started by then,
@@ -427,21 +452,17 @@ func (w *World) at(host string, pid uint32, t time.Time) *Process {
 		return nil
 	}
 	list := w.byPID[pidKey{HostKey(host), pid}]
-	var late *Process
-	for i := len(list) - 1; i >= 0; i-- {
-		p := list[i]
-		if p.Start.After(t) {
-			if p.Start.Sub(t) <= slack {
-				late = p
-			}
-			continue
-		}
-		if p.End.IsZero() || !t.After(p.End.Add(slack)) {
+	next := sort.Search(len(list), func(i int) bool { return list[i].Start.After(t) })
+	if next > 0 {
+		if p := list[next-1]; p.End.IsZero() || !t.After(p.End.Add(slack)) {
 			return p
 		}
-		break // it had ended: a tombstone
+		// It had ended: a tombstone.
 	}
-	return late
+	if next < len(list) && list[next].Start.Sub(t) <= slack {
+		return list[next]
+	}
+	return nil
 }
 
 const slack = time.Second

@@ -39,6 +39,7 @@ type World struct {
 	byGUID    map[string]*Process
 	byStart   map[string]*Process
 	byPID     map[pidKey][]*Process
+	starts    map[*Record]*Process // of records that name no ProcessGuid
 	volumes   []*Volume
 	mounts    map[string][]*Mount
 	devices   map[string]byte
@@ -182,7 +183,7 @@ func (w *World) reset() {
 		return
 	}
 	w.resolved = false
-	w.processes, w.byKey, w.byGUID, w.byStart, w.byPID = nil, nil, nil, nil, nil
+	w.processes, w.byKey, w.byGUID, w.byStart, w.byPID, w.starts = nil, nil, nil, nil, nil, nil
 	w.volumes, w.mounts, w.devices, w.gaps, w.holes = nil, nil, nil, nil, nil
 }
 

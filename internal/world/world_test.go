@@ -27,7 +27,8 @@ func TestPathKey(t *testing.T) {
 		{` C:\lead`, ` c:\lead`},
 		{`\\?\UNC\server\share\x`, `\\server\share\x`},
 		{`%NOSUCH%\x`, `%nosuch%\x`},
-		{``, ``}, {`"`, `"`},
+		{``, ``},
+		{`"`, `"`},
 	} {
 		if got := PathKey(c.in); got != c.want {
 			t.Errorf("PathKey(%q) = %q, want %q", c.in, got, c.want)
@@ -61,6 +62,21 @@ func TestCommandKey(t *testing.T) {
 	} {
 		if CommandKey(c.a) != CommandKey(c.b) {
 			t.Errorf("CommandKey(%q) = %q, of %q it is %q", c.a, CommandKey(c.a), c.b, CommandKey(c.b))
+		}
+	}
+	for _, c := range []struct{ cmd, program string }{
+		{`cmd /c .\a.bat`, `cmd`},
+		{`C:\tools\run /c D:\x.bat`, `C:\tools\run`},
+		{`C:\tools\run "D:\x.bat"`, `C:\tools\run`},
+		{`C:\My Tools\run.exe D:\x.bat`, `C:\My Tools\run.exe`},
+		{`"C:\My Tools\run" x.exe`, `C:\My Tools\run`},
+		{`C:\Windows \System32\a.exe`, `C:\Windows \System32\a.exe`},
+		{`x`, `x`},
+		{``, ``},
+		{`"`, ``},
+	} {
+		if got, _ := SplitCommand(c.cmd); got != c.program {
+			t.Errorf("SplitCommand(%q) = %q, want %q", c.cmd, got, c.program)
 		}
 	}
 	if CommandKey(`C:\Windows \System32\a.exe`) == CommandKey(`C:\Windows\System32\a.exe`) {
@@ -118,7 +134,9 @@ func (l *log) world() *World {
 	return w
 }
 
-func guid(seq int) string { return fmt.Sprintf("{3f5c91a7-0000-6900-%02x%02x-000000000800}", seq&0xff, seq>>8) }
+func guid(seq int) string {
+	return fmt.Sprintf("{3f5c91a7-0000-6900-%02x%02x-000000000800}", seq&0xff, seq>>8)
+}
 
 func TestProcessIDsAreReused(t *testing.T) {
 	var l log
@@ -130,8 +148,12 @@ func TestProcessIDsAreReused(t *testing.T) {
 		after time.Duration
 		want  string
 	}{
-		{-time.Minute, ""}, {time.Second, `C:\a.exe`}, {10500 * time.Millisecond, `C:\a.exe`}, {30 * time.Second, ""},
-		{60 * time.Second, `C:\b.exe`}, {time.Hour, `C:\b.exe`},
+		{-time.Minute, ""},
+		{time.Second, `C:\a.exe`},
+		{10500 * time.Millisecond, `C:\a.exe`},
+		{30 * time.Second, ""},
+		{60 * time.Second, `C:\b.exe`},
+		{time.Hour, `C:\b.exe`},
 	} {
 		got := ""
 		if p := w.At("pc", 100, t0.Add(c.after)); p != nil {

@@ -1,0 +1,86 @@
+package incident_test
+
+import (
+	"testing"
+
+	"ashiato/internal/detect"
+	"ashiato/internal/i18n"
+	"ashiato/internal/incident"
+)
+
+func TestRoots(t *testing.T) {
+	const (
+		explorer = `C:\Windows\explorer.exe`
+		chrome   = `C:\Program Files\Google\Chrome\Application\chrome.exe`
+		winword  = `C:\Program Files\Microsoft Office\root\Office16\WINWORD.EXE`
+		cmd      = `C:\Windows\System32\cmd.exe`
+	)
+	for _, c := range []struct {
+		name       string
+		log        func(*log)
+		kind       incident.RootKind
+		label      string
+		confidence incident.Confidence
+	}{
+		{"download", func(l *log) {
+			l.write(5, chrome, `C:\Users\a\Downloads\setup.exe`)
+			l.sysmon(15, "ProcessGuid", guid(5), "ProcessId", "1005", "Image", chrome, "TargetFilename", `C:\Users\a\Downloads\setup.exe:Zone.Identifier`, "Contents", "[ZoneTransfer]  ZoneId=3  HostUrl=https://x.example/setup.exe")
+			l.detect(l.start(10, 1, `C:\Users\a\Downloads\setup.exe`, "setup.exe", explorer), detect.High, "")
+		}, incident.RootDownload, "setup.exe", incident.Probable},
+		{"marked as from here", func(l *log) {
+			l.sysmon(15, "ProcessGuid", guid(5), "ProcessId", "1005", "Image", chrome, "TargetFilename", `C:\Users\a\setup.exe:Zone.Identifier`, "Contents", "[ZoneTransfer]  ZoneId=0")
+			l.detect(l.start(10, 1, `C:\Users\a\setup.exe`, "setup.exe", explorer), detect.High, "")
+		}, incident.RootInteractive, "setup.exe", incident.Certain},
+		{"document", func(l *log) {
+			l.write(5, chrome, `C:\Users\a\Downloads\offer.docm`)
+			l.start(10, 1, winword, `"WINWORD.EXE" /n "C:\Users\a\Downloads\offer.docm"`, explorer)
+			l.detect(l.start(11, 10, cmd, "cmd /c x", winword), detect.High, "script-execution")
+		}, incident.RootDocument, "offer.docm", incident.Probable},
+		{"remote logon", func(l *log) {
+			l.security(4624, "TargetLogonId", "0xabc", "LogonType", "3", "IpAddress", "192.0.2.7", "IpPort", "5", "TargetUserName", "adm")
+			l.detect(l.start(11, 9, cmd, "cmd /c x", `C:\Windows\System32\wbem\WmiPrvSE.exe`, "LogonId", "0xabc"), detect.High, "lateral-movement")
+		}, incident.RootRemoteLogon, "adm", incident.Certain},
+		{"network service", func(l *log) {
+			l.start(10, 9, `C:\Windows\System32\inetsrv\w3wp.exe`, "w3wp", `C:\Windows\System32\svchost.exe`)
+			l.detect(l.start(11, 10, cmd, "cmd /c whoami", `C:\Windows\System32\inetsrv\w3wp.exe`), detect.High, "")
+		}, incident.RootService, "w3wp.exe", incident.Certain},
+		{"a person", func(l *log) {
+			l.start(10, 1, cmd, "cmd", explorer)
+			l.detect(l.start(11, 10, `C:\x.exe`, "x", cmd), detect.High, "")
+		}, incident.RootInteractive, "cmd.exe", incident.Certain},
+		{"a stick of which no attachment is recorded", func(l *log) {
+			l.detect(l.start(10, 1, `C:\Windows\System32\wscript.exe`, `wscript "E:\d\a.vbs"`, explorer), detect.High, "usb-script")
+		}, incident.RootVolume, "E:", incident.Guess},
+		{"what comes after is no cause", func(l *log) {
+			l.detect(l.start(11, 10, `C:\x.exe`, "x", `C:\old.exe`), detect.High, "")
+			// The file of the running program is overwritten later, by another.
+			l.start(20, 1, `C:\late.exe`, "late", explorer)
+			l.write(20, `C:\late.exe`, `C:\x.exe`)
+		}, incident.RootBeforeRecord, "old.exe", incident.Certain},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLog()
+			c.log(l)
+			g, incidents := l.judge()
+			sound(t, g, incidents)
+			if len(incidents) != 1 {
+				t.Fatalf("%d incidents, want 1", len(incidents))
+			}
+			i := incidents[0]
+			if i.Root.Kind != c.kind || g.Node(i.Root.Node).Label != c.label || i.Root.Confidence != c.confidence {
+				t.Errorf("root %s %q (%s), want %s %q (%s)\n%s", i.Root.Kind, g.Node(i.Root.Node).Label, i.Root.Confidence, c.kind, c.label, c.confidence, dump(i, i18n.English))
+			}
+		})
+	}
+}
+
+// TestUnknownBehavioursBreakNothing holds for words that no text knows.
+func TestUnknownBehavioursBreakNothing(t *testing.T) {
+	l := newLog()
+	l.detect(l.start(10, 1, `C:\x {0}.exe`, "x", `C:\Windows\explorer.exe`), detect.High, "no-such-behaviour")
+	g, incidents := l.judge()
+	sound(t, g, incidents)
+	if len(incidents) != 1 || len(incidents[0].Story) != 1 || incidents[0].Story[0].Behaviours[0] != "no-such-behaviour" {
+		t.Fatalf("%+v", incidents)
+	}
+}
