@@ -21,12 +21,15 @@ demo: build ## scan the USB coin-miner scenario, write the report and the diagra
 .PHONY: test
 test: setup lint ## everything: checks, tests, cross-compilation; installs what it needs (as root)
 	$(GO) test ./...
-	@scripts/cross-vet
-	@scripts/fuzz-seeds
+	@scripts/cross-build
 
 .PHONY: test-full
 test-full: setup lint ## the same with the long tests over all recordings
 	ASHIATO_FULL=1 $(GO) test -timeout 60m ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (default 30s); findings land in testdata/fuzz
+	@scripts/fuzz
 
 .PHONY: setup
 setup: ## install the independent oracles and the browser that tests use
