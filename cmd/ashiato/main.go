@@ -13,8 +13,11 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // version is set by the build (-ldflags "-X main.version=…").
@@ -32,7 +35,8 @@ const (
 var errFound = errors.New("found")
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -40,9 +44,13 @@ func main() {
 
 // run is main with its surroundings passed in.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot(stdout, stderr)
+	out := &stdoutWriter{Writer: stdout}
+	root := newRoot(out, stderr)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if out.err != nil && (err == nil || errors.Is(err, errFound)) {
+		err = fmt.Errorf("write to standard output: %w", out.err)
+	}
 	switch {
 	case err == nil:
 		return exitNothing
@@ -52,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "ashiato: interrupted")
 		return exitFailed
 	}
-	fmt.Fprintf(stderr, "ashiato: %v\n", err)
+	fmt.Fprintf(stderr, "ashiato: %s\n", printable(err.Error()))
 	var h hinted
 	if errors.As(err, &h) {
 		fmt.Fprintf(stderr, "hint: %s\n", h.hint)
@@ -97,8 +105,35 @@ Exit status: 0 nothing found, 1 something found or a check failed,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return withHint(err, fmt.Sprintf("see `%s --help`", cmd.CommandPath()))
 	})
+	// Flags that are simply on or off, without the "[=true|false]" of the default.
+	cobra.AddTemplateFunc("flagUsages", func(f *pflag.FlagSet) string {
+		return strings.ReplaceAll(f.FlagUsages(), "[=true|false]", "             ")
+	})
+	root.SetUsageTemplate(strings.NewReplacer(
+		".LocalFlags.FlagUsages", "flagUsages .LocalFlags", ".InheritedFlags.FlagUsages", "flagUsages .InheritedFlags",
+	).Replace(root.UsageTemplate()))
 	root.AddCommand(newScan(), newRules(), newScenario(), newVersion())
 	return root
+}
+
+// group makes cmd a command that only has subcommands: alone it shows its help,
+// and an unknown subcommand is wrong usage.
+func group(cmd *cobra.Command, sub ...*cobra.Command) *cobra.Command {
+	cmd.Args = cobra.NoArgs
+	cmd.DisableFlagsInUseLine = true
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.AddCommand(sub...)
+	return cmd
+}
+
+// oneArg wants exactly one argument and says what it is for.
+func oneArg(what, example string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return nil
+		}
+		return withHint(fmt.Errorf("%s takes one %s, not %d", cmd.CommandPath(), what, len(args)), "as in `"+example+"`; a name with blanks needs quotes")
+	}
 }
 
 func newVersion() *cobra.Command {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -33,7 +34,7 @@ func newProgress(out io.Writer, quiet bool) *progress {
 	}
 	p := &progress{out: out, started: time.Now()}
 	p.printed = p.started
-	if isTerminal(out) {
+	if isTerminal(out) && os.Getenv("TERM") != "dumb" {
 		p.bars = mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))
 		p.bar = p.bars.New(0, mpb.BarStyle(), mpb.BarRemoveOnComplete(),
 			mpb.PrependDecorators(decor.Any(func(decor.Statistics) string { return p.files() })),

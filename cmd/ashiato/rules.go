@@ -21,9 +21,12 @@ func newRules() *cobra.Command {
 		Short: "List, show, check and test rules",
 		Long: `Rules are standard Sigma with texts in three languages beside them; the format is
 described in docs/formats/rules.md, the tests in docs/formats/rule-tests.md.`,
+		Example: `  ashiato rules list --lang ja
+  ashiato rules show mock-folder-file
+  ashiato rules check my-rules/
+  ashiato rules test --rules my-rules/`,
 	}
-	cmd.AddCommand(newRulesList(), newRulesShow(), newRulesCheck(), newRulesTest())
-	return cmd
+	return group(cmd, newRulesList(), newRulesShow(), newRulesCheck(), newRulesTest())
 }
 
 // ruleFlags choose the rules that a subcommand is about: the shipped ones unless
@@ -71,13 +74,13 @@ func newRulesList() *cobra.Command {
 			for _, r := range list {
 				level := lang.T("severity." + r.Severity.String())
 				fmt.Fprintf(cmd.OutOrStdout(), "%s  %-10s  %-*s  %s\n", runewidth.FillRight(level, 13), strings.Join(r.Attack[:min(1, len(r.Attack))], ""),
-					min(names, 48), r.Name, r.TitleIn(string(lang)))
+					min(names, 48), printable(r.Name), printable(r.TitleIn(string(lang))))
 			}
 			return nil
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&f.lang, "lang", "", "en, ja or ko (default: from the locale)")
+	cmd.Flags().StringVar(&f.lang, "lang", "", "`language`: en, ja or ko (default: from the locale)")
 	return cmd
 }
 
@@ -94,7 +97,7 @@ func newRulesShow() *cobra.Command {
 		Long:  "Show a rule by its id, its name, one of its aliases or its file's base name.",
 		Example: `  ashiato rules show DefenseEvasion/EDR.WindowDefender.M11093
   ashiato rules show mock-folder-file --lang ko`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("rule", "ashiato rules show mock-folder-file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lang, err := language(f.lang)
 			if err != nil {
@@ -125,27 +128,27 @@ func newRulesShow() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&f.lang, "lang", "", "en, ja or ko (default: from the locale)")
+	cmd.Flags().StringVar(&f.lang, "lang", "", "`language`: en, ja or ko (default: from the locale)")
 	return cmd
 }
 
 func showRule(cmd *cobra.Command, r *detect.Rule, lang string) error {
 	out := cmd.OutOrStdout()
-	fmt.Fprintf(out, "%s\n%s  %s\n", r.TitleIn(lang), r.Name, strings.Join(r.Aliases, "  "))
+	fmt.Fprintf(out, "%s\n%s\n", printable(r.TitleIn(lang)), printable(strings.Join(append([]string{r.Name}, r.Aliases...), "  ")))
 	text, ok := r.Texts[lang]
 	if !ok {
 		text = r.Texts["en"]
 	}
 	for _, p := range []string{text.Meaning, text.Check, text.Benign, text.Action} {
 		if p != "" {
-			fmt.Fprintf(out, "\n%s\n", p)
+			fmt.Fprintf(out, "\n%s\n", printable(p))
 		}
 	}
 	data, err := ruleset.Text(r.Source)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n--- %s\n%s", r.Source, data)
+	fmt.Fprintf(out, "\n--- %s\n%s", printable(r.Source), printable(string(data)))
 	return nil
 }
 
@@ -167,13 +170,13 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
 			}
 			out := cmd.OutOrStdout()
 			for _, p := range set.Problems {
-				fmt.Fprintln(out, p)
+				fmt.Fprintln(out, message(p))
 			}
 			warnings := 0
 			for _, r := range set.Rules {
 				for _, w := range r.Warnings {
 					warnings++
-					fmt.Fprintf(out, "%v (warning)\n", w)
+					fmt.Fprintf(out, "%s (warning)\n", message(w))
 				}
 			}
 			if noTests {
@@ -184,7 +187,7 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
 					missing = nil // a rule set that has no tests at all, such as the public one
 				}
 				for _, m := range missing {
-					fmt.Fprintln(out, m)
+					fmt.Fprintln(out, printable(m))
 				}
 				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings, %d tests missing\n", len(set.Rules), len(set.Problems), warnings, len(missing))
 			}
@@ -232,13 +235,13 @@ Exit status: 0 all passed, 1 some failed, 2 the tests could not run.`,
 			out := cmd.OutOrStdout()
 			passed, failed := 0, 0
 			for _, p := range set.Problems {
-				fmt.Fprintln(out, p)
+				fmt.Fprintln(out, message(p))
 				failed++
 			}
 			for _, t := range tests {
 				res := ruletest.Run(set.Engine, t)
 				for _, x := range res.Failures {
-					fmt.Fprintln(out, x)
+					fmt.Fprintln(out, printable(x.String()))
 				}
 				passed += res.Passed
 				failed += res.Failed

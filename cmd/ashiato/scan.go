@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 	_ "time/tzdata" // zone names must work on machines without a zone database
 
@@ -73,15 +75,15 @@ Exit status: 0 nothing at or above --min-severity, 1 something found,
 	fl.StringArrayVar(&f.iocs, "ioc", nil, "add indicators from this `file`: CSV or one per line (repeatable)")
 	fl.StringVar(&f.report, "report", "", "write one self-contained HTML report to this `file`")
 	fl.StringVar(&f.svg, "svg", "", "write one SVG per incident into this `folder`")
-	fl.StringVar(&f.format, "format", "text", "what to print: text, json or ndjson")
-	fl.StringVar(&f.lang, "lang", "", "en, ja or ko (default: from the locale)")
+	fl.StringVar(&f.format, "format", "text", "print this `format`: text, json or ndjson")
+	fl.StringVar(&f.lang, "lang", "", "`language`: en, ja or ko (default: from the locale)")
 	fl.StringVar(&f.zone, "zone", "UTC", "time `zone` for people: UTC, Local or a name such as Asia/Tokyo")
 	fl.StringVar(&f.since, "since", "", "leave out events before this `time`")
 	fl.StringVar(&f.until, "until", "", "leave out events after this `time`")
 	fl.StringArrayVar(&f.hosts, "host", nil, "only events of this host (`name`, repeatable)")
 	fl.StringVar(&f.minLevel, "min-severity", "low", "leave out incidents below this `level`: informational, low, medium, high, critical")
-	fl.BoolVar(&f.quiet, "quiet", false, "no progress")
-	fl.IntVar(&f.jobs, "jobs", 0, "how many files or parts are read at once (default: one per processor)")
+	fl.BoolVar(&f.quiet, "quiet", false, "show no progress")
+	fl.IntVar(&f.jobs, "jobs", 0, "read this `many` files or parts at once (default: one per processor)")
 	return cmd
 }
 
@@ -109,8 +111,14 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if err != nil {
 		return err
 	}
+	if !since.IsZero() && !until.IsZero() && until.Before(since) {
+		return withHint(fmt.Errorf("--until %s is before --since %s", f.until, f.since), "no event can lie between them")
+	}
 	if f.jobs < 0 {
 		return fmt.Errorf("--jobs %d: must not be negative", f.jobs)
+	}
+	if slices.Contains(f.hosts, "") {
+		return withHint(errors.New("--host: the name is empty"), "leave the flag out to scan every host")
 	}
 	for _, p := range paths {
 		if _, err := os.Stat(p); err != nil {
@@ -121,8 +129,27 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range set.Problems {
-		fmt.Fprintf(cmd.ErrOrStderr(), "rule left out: %v\n", p)
+	for i, p := range set.Problems {
+		if i == maxLeftOut {
+			fmt.Fprintf(cmd.ErrOrStderr(), "left out: %d more; the result has them all\n", len(set.Problems)-maxLeftOut)
+			break
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s\n", message(p))
+	}
+	// Before a scan that may take long: can its result be written?
+	var reportFile *outFile
+	if f.report != "" {
+		if reportFile, err = newOutFile(f.report, "<!DOCTYPE html>"); err != nil {
+			return fmt.Errorf("--report: %w", err)
+		}
+	}
+	if f.svg != "" {
+		if err := os.MkdirAll(f.svg, 0o755); err != nil {
+			return fmt.Errorf("--svg: %w", err)
+		}
+		if err := probe(f.svg); err != nil {
+			return fmt.Errorf("--svg: %w", err)
+		}
 	}
 
 	progress := newProgress(cmd.ErrOrStderr(), f.quiet)
@@ -134,6 +161,12 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if err != nil {
 		return err
 	}
+	switch s := result.Stats; {
+	case s.Source.Events == 0:
+		fmt.Fprintln(cmd.ErrOrStderr(), "note: no event was read, so nothing can be said about what happened")
+	case s.Analysed == 0:
+		fmt.Fprintln(cmd.ErrOrStderr(), "note: --since, --until and --host left out every event, so nothing can be said about what happened")
+	}
 	doc := &report.Document{
 		Tool: "ashiato", Version: version, RuleSet: set.Hash, Args: append([]string{"scan"}, os.Args[min(2, len(os.Args)):]...),
 		Stats: result.Stats, Incidents: result.Incidents, Problems: append(set.Report(), result.Problems...), Gaps: result.Gaps,
@@ -143,7 +176,7 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	for _, inc := range result.Incidents {
 		doc.Titles[inc.ID] = inc.Title(lang)
 	}
-	if err := writeOutputs(cmd.OutOrStdout(), doc, f); err != nil {
+	if err := writeOutputs(cmd.Context(), cmd.OutOrStdout(), doc, f, reportFile); err != nil {
 		return err
 	}
 	if len(result.Incidents) > 0 {
@@ -158,26 +191,30 @@ func loadRules(dirs []string, pack bool, indicators []string) (*ruleset.Set, err
 	return set, withHint(err, "--rules takes folders with .yml files, --ioc takes CSV files or files with one indicator per line")
 }
 
+// maxLeftOut bounds how many rules and indicators are named on standard error.
+const maxLeftOut = 5
+
 // writeOutputs writes the report, the pictures and what was asked for on
 // standard output, in that order, so that a reader of the text finds the files.
-func writeOutputs(stdout io.Writer, doc *report.Document, f scanFlags) error {
-	if f.report != "" {
-		if err := writeFile(f.report, doc.HTML); err != nil {
+func writeOutputs(ctx context.Context, stdout io.Writer, doc *report.Document, f scanFlags, reportFile *outFile) error {
+	if reportFile != nil {
+		if err := reportFile.write(ctx, doc.HTML); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
 	}
 	if f.svg != "" {
-		if err := os.MkdirAll(f.svg, 0o755); err != nil {
-			return fmt.Errorf("make the folder for diagrams: %w", err)
-		}
 		for _, inc := range doc.Incidents {
 			d := diagram.New(inc, diagram.Options{Lang: doc.Lang, Title: doc.Titles[inc.ID], Zone: doc.Zone, Story: true})
-			if err := writeFile(filepath.Join(f.svg, inc.ID+".svg"), d.SVG); err != nil {
+			file, err := newOutFile(filepath.Join(f.svg, inc.ID+".svg"), "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg")
+			if err == nil {
+				err = file.write(ctx, d.SVG)
+			}
+			if err != nil {
 				return fmt.Errorf("write a diagram: %w", err)
 			}
 		}
 	}
-	out := bufio.NewWriter(stdout)
+	out := bufio.NewWriter(untilDone{ctx, stdout})
 	var err error
 	switch f.format {
 	case "json":
@@ -194,25 +231,6 @@ func writeOutputs(stdout io.Writer, doc *report.Document, f scanFlags) error {
 		return fmt.Errorf("write to standard output: %w", err)
 	}
 	return nil
-}
-
-// writeFile writes a file through a buffer and reports the first error, that of
-// closing included.
-func writeFile(path string, write func(io.Writer) error) (err error) {
-	file, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := file.Close(); err == nil {
-			err = e
-		}
-	}()
-	w := bufio.NewWriter(file)
-	if err := write(w); err != nil {
-		return err
-	}
-	return w.Flush()
 }
 
 // language reads --lang, or the locale if it is not given.
@@ -261,6 +279,6 @@ func colour(w io.Writer) bool {
 }
 
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := w.(interface{ Fd() uintptr })
 	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -17,9 +17,9 @@ func newScenario() *cobra.Command {
 		Long: `A scenario describes an intrusion as telemetry, in a text file: which process did
 what, and when. It is always synthetic; nothing is run. The format is described in
 docs/formats/scenario.md.`,
+		Example: "  ashiato scenario build testdata/scenarios/usb-coinminer.txtar --to evtx --out logs/",
 	}
-	cmd.AddCommand(newScenarioBuild())
-	return cmd
+	return group(cmd, newScenarioBuild())
 }
 
 func newScenarioBuild() *cobra.Command {
@@ -29,7 +29,7 @@ func newScenarioBuild() *cobra.Command {
 		Short: "Write a scenario's event logs into a folder",
 		Example: `  ashiato scenario build testdata/scenarios/usb-coinminer.txtar --to evtx --out logs/
   ashiato scan logs/`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg("scenario file", "ashiato scenario build story.txtar --to evtx --out logs/"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if out == "" {
 				return withHint(errors.New("no folder to write into"), "add --out DIR")

@@ -231,7 +231,7 @@ func (d *Diagram) course(a *Arrow, from, to *Box) {
 	inline := from.Band == to.Band && from.Column < to.Column
 	if to.beside {
 		// Down the trunk of the row's first column and along above the row.
-		above := to.Y - rowGap/2
+		above := to.Y - laneY - laneStep*(min(to.lane, maxLane)-1)
 		if inline {
 			first := from.X + from.W + trunkX
 			a.Points = []Point{{from.X + from.W, from.Y + portY}, {first, from.Y + portY}, {first, above}, {trunk, above}, {trunk, y}, {to.X, y}}
@@ -278,13 +278,13 @@ func (d *Diagram) continuations() {
 		x, y := from.X+from.W, from.Y+portY
 		trunk := margin + trunkX
 		last := b.cells[len(b.cells)-1].box.Y + portY
-		points := []Point{{x, y}, {x + 7, y}}
+		points := []Point{{x, y}, {x + 6, y}}
 		if b.from.band == i-1 {
-			points = append(points, Point{x + 7, b.top - 8}, Point{trunk, b.top - 8})
+			points = append(points, Point{x + 6, b.top - 8}, Point{trunk, b.top - 8})
 		} else {
-			under := d.bands[b.from.band].bot + 12 + lane%3*5
-			left := 6 + lane%3*5
-			points = append(points, Point{x + 7, under}, Point{left, under}, Point{left, b.top - 8}, Point{trunk, b.top - 8})
+			under := d.bands[b.from.band].bot + 9 + lane%3*5
+			left := 4 + lane%3*5
+			points = append(points, Point{x + 6, under}, Point{left, under}, Point{left, b.top - 8}, Point{trunk, b.top - 8})
 			lane++
 		}
 		d.links = append(d.links, link{append(points, Point{trunk, last})})

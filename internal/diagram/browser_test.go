@@ -19,7 +19,9 @@ const texts = `(() => {
     const r = {t: t.textContent, x1: b.x, x2: b.x + b.width, y1: y - size * 0.86, y2: y + size * 0.2, size};
     if (size < 11) bad.push('font of ' + size + ' px: ' + r.t);
     const frame = t.closest('.box')?.querySelector('.frame')?.getBBox();
-    const f = frame ? {x1: frame.x, y1: frame.y, x2: frame.x + frame.width, y2: frame.y + frame.height} : {x1: 0, y1: 0, x2: W, y2: H};
+    // The severity's number stands on the frame's corner.
+    const out = t.classList.contains('onbar') ? 12 : 0;
+    const f = frame ? {x1: frame.x, y1: frame.y - out, x2: Math.min(frame.x + frame.width + out, W), y2: frame.y + frame.height} : {x1: 0, y1: 0, x2: W, y2: H};
     if (r.x1 < f.x1 - 0.5 || r.x2 > f.x2 + 0.5 || r.y1 < f.y1 - 0.5 || r.y2 > f.y2 + 0.5)
       bad.push('outside: ' + JSON.stringify(r) + ' of ' + JSON.stringify(f));
     all.push(r);

@@ -1,12 +1,14 @@
 // Package diagram draws an incident as one correlation diagram: what caused what,
-// from left to right, in event time.
+// from left to right, in event time, under a strip of the story's phases.
 //
 // New groups and lays out; SVG and JSON write the result. The backbone is a tree
 // in which each node hangs on the first edge in time that caused it; it is folded
-// into rows of columns that fit the width, so that a long chain stays readable
-// without zooming. Other edges are drawn fainter around the boxes. Leaves that
-// repeat become one counted group, and what is beyond the size bound is folded
-// into counted boxes, least severe first: nothing is left out without its count.
+// into rows of columns that fit the width, narrow branches side by side, so that a
+// long chain stays readable without zooming. Other edges are drawn fainter around
+// the boxes, or, where they would run far, as a stub that names the other end.
+// Leaves that repeat become one counted group, with what they were detected by,
+// and what is beyond the size bound is folded into counted boxes, least severe
+// first: nothing is left out without its count.
 //
 // The result depends on the incident's set of nodes and edges only, not on their
 // order. The SVG holds its own style, no script and no outside reference, and
@@ -65,7 +67,7 @@ type BoxKind string
 // The box kinds.
 const (
 	Single  BoxKind = "node"    // one node
-	Group   BoxKind = "group"   // leaves alike: same actor, verb, kind and folder
+	Group   BoxKind = "group"   // alike: same actor, verb, kind, folder and leading detection
 	Context BoxKind = "context" // leaves without a step or detection
 	Folded  BoxKind = "folded"  // what the size bound left out below one box
 )
@@ -93,6 +95,7 @@ type Box struct {
 
 	text   boxText
 	beside bool // to the right of a sibling: its arrow comes along above that
+	lane   int  // which of the lines above its row that arrow takes
 }
 
 // Arrow is one drawn arrow. It bundles every edge between its two boxes.
@@ -108,6 +111,9 @@ type Arrow struct {
 	Count       int // facts merged: the sum of the edges' counts
 	Backbone    bool
 	Skeleton    bool
+	// Stub marks an arrow that would run too far: it is drawn at its From box
+	// only, with the name of its To box.
+	Stub bool
 	// Points is its course, from the From box to the To box.
 	Points []Point
 
@@ -145,6 +151,7 @@ type Diagram struct {
 	top     int // where the first band begins
 	bands   []band
 	boxOf   map[provenance.NodeID]*Box
+	phases  []Phase
 	head    []placed // the title and what stands under it
 	foot    []placed // legend and story
 	links   []link   // lines from a box to the band that goes on from it

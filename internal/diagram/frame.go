@@ -37,14 +37,17 @@ const (
 	shapeInject
 	shapeFile
 	shapeMark
-	shapeRule // a thin line across
+	shapeRule    // a thin line across
+	shapeChip    // the ground of a phase, n wide
+	shapeNumbers // the ground of its steps' numbers, n wide
+	shapeNext    // the arrow to the next phase
 )
 
 // header places the title and the facts under it, and sets where the bands begin.
 func (d *Diagram) header() {
 	d.head = nil
 	room := float64(d.Width - 2*margin)
-	y := 14.0
+	y := 8.0
 	lang := d.opt.Lang
 	if d.opt.Title != "" {
 		for _, l := range lines(glyphs(d.opt.Title, fontTitle), room, 2, fontTitle) {
@@ -102,9 +105,9 @@ func (d *Diagram) header() {
 		d.head = append(d.head, p)
 		x += w + 26
 	}
-	y += 14
+	y = d.strip(y+12) + 10
 	d.head = append(d.head, placed{x: margin, y: y, shape: shapeRule})
-	d.top = int(y) + 24
+	d.top = int(y) + 17
 }
 
 func (d *Diagram) rootLabel() string {
@@ -267,7 +270,7 @@ func (d *Diagram) marked() bool {
 
 func legendRoom(s shape) float64 {
 	switch s {
-	case noShape, shapeRule:
+	case noShape, shapeRule, shapeChip, shapeNumbers, shapeNext:
 		return 0
 	case shapeSeverity, shapeStep, shapeMark:
 		return 24
@@ -290,6 +293,16 @@ func (p *pen) placed(t placed) {
 	switch t.shape {
 	case shapeRule:
 		p.f("<path class=\"rule\" d=\"M%d %dh%d\"/>\n", margin, y, p.width-2*margin)
+	case shapeChip:
+		p.f("<rect class=\"phase\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"5\"/>\n", x, y, t.n, chipHeight)
+	case shapeNumbers:
+		p.f("<rect class=\"phasenum\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"16\" rx=\"8\"/>", x, y, t.n)
+		p.centred(t.x+float64(t.n)/2, t.y+12, t.gs, t.f, t.class)
+		return
+	case shapeNext:
+		p.f("<g class=\"next\"><path class=\"line\" d=\"M%d %dH%d\"/>", x, y, x+9)
+		p.head(Point{x + 16, y}, Point{x, y}, provenance.ClassA)
+		p.f("</g>\n")
 	case shapeSeverity:
 		p.f("<g class=\"s%d\">", t.n)
 		p.severity(x+9, mid, detect.Severity(t.n))

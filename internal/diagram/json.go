@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"time"
 
 	"ashiato/internal/event"
 )
@@ -43,12 +44,20 @@ type jsonArrow struct {
 	Count    int      `json:"count"`
 	Backbone bool     `json:"backbone"`
 	Skeleton bool     `json:"skeleton"`
+	Stub     bool     `json:"stub,omitempty"`
 	Edges    []int    `json:"edges"`
 	Back     []int    `json:"back,omitempty"`
 	Points   [][2]int `json:"points"`
 }
 
-// JSON writes the laid-out graph: boxes with their places, what each stands for,
+// jsonPhase is a phase of the story.
+type jsonPhase struct {
+	Phase string    `json:"phase"`
+	Steps []int     `json:"steps"`
+	First time.Time `json:"first"`
+}
+
+// JSON writes the laid-out graph: the phases of the story, boxes with their places, what each stands for,
 // arrows with their courses, and the totals that balance. Texts keep every code
 // unit: a lone surrogate is written as its \udXXX escape.
 func (d *Diagram) JSON(w io.Writer) error {
@@ -57,9 +66,13 @@ func (d *Diagram) JSON(w io.Writer) error {
 		Height int         `json:"height"`
 		Lang   string      `json:"lang"`
 		Totals Totals      `json:"totals"`
+		Phases []jsonPhase `json:"phases"`
 		Boxes  []jsonBox   `json:"boxes"`
 		Arrows []jsonArrow `json:"arrows"`
-	}{Width: d.Width, Height: d.Height, Lang: string(d.opt.Lang), Totals: d.Totals, Boxes: []jsonBox{}, Arrows: []jsonArrow{}}
+	}{Width: d.Width, Height: d.Height, Lang: string(d.opt.Lang), Totals: d.Totals, Phases: []jsonPhase{}, Boxes: []jsonBox{}, Arrows: []jsonArrow{}}
+	for _, p := range d.phases {
+		doc.Phases = append(doc.Phases, jsonPhase{p.Key, p.Steps, p.First.UTC()})
+	}
 	for _, b := range d.Boxes {
 		j := jsonBox{
 			ID: b.ID, Type: b.Kind, Kind: b.Node.Kind.String(), Label: Text(b.Node.Label), Path: Text(b.Node.Path), Host: Text(b.Node.Host),
@@ -82,7 +95,7 @@ func (d *Diagram) JSON(w io.Writer) error {
 	for _, a := range d.Arrows {
 		j := jsonArrow{
 			ID: a.ID, From: a.From, To: a.To, Verb: a.Verb.String(), Class: a.Class.String(), Step: a.Step, Count: a.Count,
-			Backbone: a.Backbone, Skeleton: a.Skeleton, Edges: a.Edges, Back: a.Back,
+			Backbone: a.Backbone, Skeleton: a.Skeleton, Stub: a.Stub, Edges: a.Edges, Back: a.Back,
 		}
 		if j.Edges == nil {
 			j.Edges = []int{}

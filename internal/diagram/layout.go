@@ -1,7 +1,6 @@
 package diagram
 
 import (
-	"math"
 	"slices"
 	"strconv"
 
@@ -11,13 +10,17 @@ import (
 
 // Distances between boxes.
 const (
-	margin    = 24
-	gap       = 84 // between columns; an arrow's verb and number stand in it
-	trunkX    = 15 // in the gap: where a parent's arrows part
+	margin    = 20
+	gap       = 76 // between columns; an arrow's verb and number stand in it
+	trunkX    = 12 // in the gap: where a parent's arrows part
 	rowGap    = 22
-	bandGap   = 40
-	minColumn = 205 // least width of a column with its gap
+	bandGap   = 28
+	bandLead  = 8   // above a band's first row, for the line that leads there
+	minColumn = 240 // least width of a column with its gap
 	maxColumn = 330
+	laneY     = 9 // of the first line above a row
+	laneStep  = 4 // between lines above a row
+	maxLane   = 3
 )
 
 // cell is a group on its place in the fold.
@@ -29,11 +32,13 @@ type cell struct {
 	parent   *cell
 	wrap     bool // children start a new band
 	beside   bool // stands to the right of a sibling, in its row
+	lane     int  // which line above its row leads to it, if beside
 	floor    int  // where its column is free again, below it
 	col      int
 	band     int
 	y        int
-	best     [][2]float64 // by column: height inline and wrapped
+	plans    []*plan // by the columns it may take; made by planFor
+	full     *packing
 }
 
 // band is a run of rows across the columns.
@@ -109,7 +114,7 @@ func (d *Diagram) layout(m *model, roots []*group, cols int) {
 		slices.Sort(b.Nodes)
 		d.describe(m, g, b, boxW, several && n.Host != host)
 		boxes[g] = b
-		c := &cell{g: g, box: b, best: make([][2]float64, cols)}
+		c := &cell{g: g, box: b, plans: make([]*plan, cols+1)}
 		for _, k := range g.children {
 			cc := build(k, n.Host)
 			cc.parent = c
@@ -125,11 +130,6 @@ func (d *Diagram) layout(m *model, roots []*group, cols int) {
 	for _, g := range roots {
 		cells = append(cells, build(g, ""))
 	}
-	for _, c := range cells {
-		c.measure(0, cols)
-		c.decide(0)
-	}
-
 	// Trees become bands; boxes without any arrow share rows at the end.
 	d.header()
 	y := d.top
@@ -146,10 +146,10 @@ func (d *Diagram) layout(m *model, roots []*group, cols int) {
 			queue = queue[1:]
 			b.top = y
 			if b.from != nil {
-				y += 14 // room for the line that leads here
+				y += bandLead
 			}
 			var more []*band
-			b.bot = placeRows(b.cells, 0, cols, nBand, y, &more)
+			b.bot = placeRows(pack(b.cells, cols, cols).rows, 0, cols, nBand, y, &more)
 			y = b.bot + bandGap
 			queue = append(more, queue...) // depth first: what continues comes next
 			d.bands = append(d.bands, *b)
@@ -181,7 +181,7 @@ func (d *Diagram) layout(m *model, roots []*group, cols int) {
 		b.ID = "n" + strconv.Itoa(len(d.Boxes)+1)
 		b.X = margin + c.col*pitch + gap
 		b.Y = c.y
-		b.Column, b.Band, b.beside = c.col, c.band, c.beside
+		b.Column, b.Band, b.beside, b.lane = c.col, c.band, c.beside, c.lane
 		if parent != nil {
 			b.Parent = parent.ID
 		}
@@ -202,128 +202,4 @@ func (d *Diagram) layout(m *model, roots []*group, cols int) {
 			d.boxOf[m.nodes[i].ID] = b
 		}
 	}
-}
-
-// wrapCost is what starting a new band costs, in pixels of height.
-const wrapCost = bandGap + 30
-
-// measure finds the least height of c's tree with c at each column, in line or
-// wrapped after c.
-func (c *cell) measure(_, cols int) {
-	var walk func(c *cell)
-	walk = func(c *cell) {
-		own := float64(c.box.H)
-		feed := 0.0
-		for _, f := range c.feeders {
-			walk(f)
-			feed += float64(f.box.H + rowGap)
-		}
-		for _, k := range c.children {
-			walk(k)
-		}
-		for col := cols - 1; col >= 0; col-- {
-			inline, wrapped := math.Inf(1), math.Inf(1)
-			if len(c.children) == 0 {
-				inline = own + feed
-			} else {
-				if col+1 < cols {
-					inline = max(stack(c.children, col+1, cols), own+feed)
-				}
-				wrapped = own + feed + wrapCost + stack(c.children, 0, cols)
-			}
-			c.best[col] = [2]float64{inline, wrapped}
-		}
-	}
-	walk(c)
-}
-
-// leaf reports whether nothing hangs on c.
-func (c *cell) leaf() bool { return len(c.children)+len(c.feeders) == 0 }
-
-// rows splits siblings that start at a column into rows: a tree has rows of its
-// own, leaves in a run stand side by side as far as there are columns.
-func rows(siblings []*cell, col, cols int) [][]*cell {
-	var out [][]*cell
-	for i := 0; i < len(siblings); {
-		n := 1
-		for siblings[i].leaf() && n < cols-col && i+n < len(siblings) && siblings[i+n].leaf() {
-			n++
-		}
-		out = append(out, siblings[i:i+n])
-		i += n
-	}
-	return out
-}
-
-// stack is the least height of siblings that start at a column.
-func stack(siblings []*cell, col, cols int) float64 {
-	total := 0.0
-	for i, row := range rows(siblings, col, cols) {
-		if i > 0 {
-			total += rowGap
-		}
-		tallest := 0.0
-		for _, c := range row {
-			tallest = max(tallest, min(c.best[col][0], c.best[col][1]))
-		}
-		total += tallest
-	}
-	return total
-}
-
-// placeRows puts siblings from a column and y on and returns where they end.
-func placeRows(siblings []*cell, col, cols, nBand, y int, more *[]*band) int {
-	end := y
-	for _, row := range rows(siblings, col, cols) {
-		for i, c := range row {
-			end = max(end, c.place(col+i, cols, nBand, y, more))
-			c.beside = i > 0
-		}
-		y = end + rowGap
-	}
-	return end
-}
-
-func (c *cell) decide(col int) {
-	c.wrap = c.best[col][1] < c.best[col][0]
-	next := col + 1
-	if c.wrap {
-		next = 0
-	}
-	for _, k := range c.children {
-		k.decide(next)
-	}
-}
-
-// place puts c's tree at a column from y on and returns where it ends.
-func (c *cell) place(col, cols, nBand, y int, more *[]*band) int {
-	c.col, c.band, c.y = col, nBand, y
-	end := y + c.box.H
-	c.floor = end
-	if col == 0 { // nothing stands before the first column, so feeders go below
-		for _, f := range c.feeders {
-			f.col, f.band, f.y = 0, nBand, c.floor+rowGap
-			c.floor = f.y + f.box.H
-		}
-		end = c.floor
-	}
-	if c.wrap {
-		*more = append(*more, &band{from: c, cells: c.children})
-	} else {
-		end = max(end, placeRows(c.children, col+1, cols, nBand, y, more))
-	}
-	if col == 0 {
-		return end
-	}
-	// Feeders stand in the column before, below whatever is there.
-	at := y + 30
-	if c.parent != nil && c.parent.band == nBand && c.parent.col == col-1 {
-		at = max(at, c.parent.floor+rowGap)
-	}
-	for _, f := range c.feeders {
-		f.col, f.band, f.y = col-1, nBand, at
-		at += f.box.H + rowGap
-		end = max(end, at-rowGap)
-	}
-	return end
 }

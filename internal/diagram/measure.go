@@ -101,6 +101,14 @@ func plain(s string, f font) []glyph {
 	return out
 }
 
+// glyphWidth is a glyph's width in another font.
+func glyphWidth(g glyph, f font) float64 {
+	if g.mark != "" {
+		return markWidth(g.mark, f)
+	}
+	return width(plain(g.text, f))
+}
+
 func width(gs []glyph) float64 {
 	w := 0.0
 	for i := range gs {
@@ -180,6 +188,23 @@ func lines(gs []glyph, room float64, n int, f font) [][]glyph {
 		}
 	}
 	return out
+}
+
+// balanced makes the lines of a text that was broken for the room about equally
+// long if the last of them holds little more than a letter or two.
+func balanced(gs []glyph, broken [][]glyph, room float64) [][]glyph {
+	n := len(broken)
+	if n < 2 || width(broken[n-1]) > room/3 || len(lines(gs, room, n+1, fontNote)) > n { // or cut
+		return broken
+	}
+	for less := room - 4; less > room/2; less -= 4 {
+		narrower := lines(gs, less, n+1, fontNote)
+		if len(narrower) > n {
+			break
+		}
+		broken = narrower
+	}
+	return broken
 }
 
 // noStart are characters that do not begin a line in Japanese and Korean text.

@@ -61,6 +61,8 @@ func check(t interface{ Errorf(string, ...any) }, inc *incident.Incident, d *Dia
 			}
 		}
 	}
+	checkDetections(t, inc, d)
+	checkOrder(t, d)
 	edges := map[int]int{}
 	var labels []rect
 	for _, a := range d.Arrows {
@@ -74,6 +76,14 @@ func check(t interface{ Errorf(string, ...any) }, inc *incident.Incident, d *Dia
 		}
 		for _, e := range append(slices.Clone(a.Edges), a.Back...) {
 			edges[e]++
+		}
+		for i := 1; a.Backbone && i < len(a.Points); i++ {
+			s := segment{a.Points[i-1], a.Points[i]}.rect()
+			for _, b := range d.Boxes {
+				if b != from && b != to && s.meets(b.rect().grow(-1)) {
+					t.Errorf("backbone arrow %s at %v crosses box %s at %v", a.ID, s, b.ID, b.rect())
+				}
+			}
 		}
 		for _, p := range a.Points {
 			if p.X < 0 || p.X > d.Width || p.Y < 0 || p.Y > d.Height {
@@ -106,6 +116,79 @@ func check(t interface{ Errorf(string, ...any) }, inc *incident.Incident, d *Dia
 	}
 	if len(d.Boxes) > MaxBoxes {
 		t.Errorf("%d boxes are drawn", len(d.Boxes))
+	}
+}
+
+// checkDetections holds that every detection is on the one box of its node, and
+// that the title of a group holds for each of its members.
+func checkDetections(t interface{ Errorf(string, ...any) }, inc *incident.Incident, d *Diagram) {
+	at := map[provenance.NodeID]*Box{}
+	shown := 0
+	for _, b := range d.Boxes {
+		shown += len(b.Detections)
+		for _, id := range b.Nodes {
+			at[id] = b
+		}
+	}
+	of := map[provenance.NodeID][]incident.Placed{}
+	for _, p := range inc.Detections {
+		of[p.Node] = append(of[p.Node], p)
+		if b := at[p.Node]; b == nil || !slices.ContainsFunc(b.Detections, func(q incident.Placed) bool {
+			return q.Node == p.Node && q.Rule.ID == p.Rule.ID && q.Event == p.Event
+		}) {
+			t.Errorf("the detection by %s on %q is on no box of it", p.Rule.ID, p.Node)
+		}
+	}
+	if shown != len(inc.Detections) {
+		t.Errorf("%d detections on boxes, %d in the incident", shown, len(inc.Detections))
+	}
+	for _, b := range d.Boxes {
+		if b.Kind != Group && b.Kind != Context || len(b.Detections) == 0 {
+			continue
+		}
+		if b.Kind == Context || len(b.text.note) == 0 {
+			t.Errorf("group %s swallows a detection", b.ID)
+			continue
+		}
+		var note strings.Builder
+		for _, l := range b.text.note {
+			for _, g := range l {
+				note.WriteString(g.text)
+			}
+		}
+		severities := map[detect.Severity]bool{}
+		common := rulesOf(of[b.Nodes[0]])
+		for _, id := range b.Nodes {
+			severities[severityOf(of[id])] = true
+			common = slices.DeleteFunc(common, func(r *detect.Rule) bool {
+				return !slices.ContainsFunc(of[id], func(p incident.Placed) bool { return p.Rule.ID == r.ID })
+			})
+		}
+		first := []rune(strings.TrimSpace(note.String()))[0]
+		if len(severities) != 1 || !slices.ContainsFunc(common, func(r *detect.Rule) bool {
+			return r.Severity == b.Severity && strings.HasPrefix(r.TitleIn(string(d.opt.Lang)), string(first))
+		}) {
+			t.Errorf("group %s is titled %q, which is not the most severe of each member: %v", b.ID, note.String(), severities)
+		}
+		all := 0
+		for _, id := range b.Nodes {
+			all += len(rulesOf(of[id]))
+		}
+		if further := all - len(common)*len(b.Nodes); further > 0 && !strings.Contains(note.String(), i18n.Number(further)) {
+			t.Errorf("group %s does not say that its members have %d more detections: %q", b.ID, further, note.String())
+		}
+	}
+}
+
+// checkOrder holds that the effects of one box are in order of time from left to
+// right, then down.
+func checkOrder(t interface{ Errorf(string, ...any) }, d *Diagram) {
+	last := map[string]*Box{}
+	for _, b := range d.Boxes {
+		if a := last[b.Parent]; b.Parent != "" && a != nil && (a.Y > b.Y || a.Y == b.Y && a.X >= b.X) {
+			t.Errorf("box %s at %v comes after %s at %v", b.ID, b.rect(), a.ID, a.rect())
+		}
+		last[b.Parent] = b
 	}
 }
 
@@ -155,7 +238,8 @@ func random(t *rapid.T) *diagramtest.Case {
 	}
 	for range rapid.IntRange(0, 12).Draw(t, "detections") {
 		level := detect.Severity(rapid.IntRange(0, 4).Draw(t, "severity"))
-		b.Detect(rapid.SampledFrom(ids).Draw(t, "on"), diagramtest.Rule("r", "R", level, "T1059", "something happened", "何かが起きた", "무언가 발생"), 1)
+		id := fmt.Sprint(level, rapid.SampledFrom([]string{"a", "b"}).Draw(t, "rule"))
+		b.Detect(rapid.SampledFrom(ids).Draw(t, "on"), diagramtest.Rule(id, "R", level, "T1059", "something happened", "何かが起きた", "무언가 발생"), 1)
 	}
 	return b.Finish(rapid.SampledFrom(ids).Draw(t, "root"), incident.RootVolume)
 }
@@ -165,12 +249,6 @@ func TestLayoutHoldsForAnyGraph(t *testing.T) {
 		c := random(t)
 		d := New(c.Incident, Options{Lang: rapid.SampledFrom(i18n.Langs()).Draw(t, "lang"), Width: rapid.SampledFrom([]int{640, 1280, 2000}).Draw(t, "width")})
 		check(t, c.Incident, d)
-		// A detection is drawn on its own node, or counted in a folded box.
-		for _, b := range d.Boxes {
-			if (b.Kind == Group || b.Kind == Context) && len(b.Detections) > 0 {
-				t.Errorf("group %s swallows a detection", b.ID)
-			}
-		}
 		var svg bytes.Buffer
 		if err := d.SVG(&svg); err != nil {
 			t.Fatal(err)
@@ -246,7 +324,7 @@ func TestMinerIsTheWholeStory(t *testing.T) {
 	roots := 0
 	for _, b := range d.Boxes {
 		switch {
-		case b.Kind == Group && b.Node.Kind == provenance.File:
+		case b.Kind == Group && b.Node.Kind == provenance.File && (files == nil || b.Count > files.Count):
 			files = b
 		case b.Kind == Context:
 			context = b

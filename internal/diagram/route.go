@@ -46,7 +46,7 @@ func (d *Diagram) route() {
 	// each column, above and below each box.
 	for c := 0; c <= d.columns; c++ {
 		x := margin + c*d.pitch
-		r.xs = append(r.xs, x+4, x+10)
+		r.xs = append(r.xs, x+3, x+8)
 		if c < d.columns {
 			w := d.pitch - gap
 			r.xs = append(r.xs, x+gap-standOff, x+gap+w/4, x+gap+w/2, x+gap+w*3/4)
@@ -68,6 +68,16 @@ func (d *Diagram) route() {
 			r.ys = append(r.ys, p.Y)
 		}
 	}
+	r.build()
+	// What would run far across the picture is drawn as a stub, and is then in
+	// the way of the others.
+	cross = slices.DeleteFunc(cross, func(a *Arrow) bool {
+		course := r.way(at[a].from, at[a].to)
+		if course != nil && length(course) <= maxCourse {
+			return false
+		}
+		return d.stub(a, boxes[a.From], boxes[a.To], r)
+	})
 	r.build()
 	taken := map[Point]bool{} // ports that an arrow ends at already
 	for _, a := range cross {
@@ -91,6 +101,78 @@ func (d *Diagram) route() {
 	for _, a := range cross {
 		d.placePill(a, r)
 	}
+}
+
+// maxCourse is how long an arrow beside the backbone may be, in pixels, if there
+// is room for a stub in its stead.
+const maxCourse = 540
+
+func length(course []Point) int {
+	n := 0
+	for i := 1; i < len(course); i++ {
+		n += dist(course[i-1], course[i])
+	}
+	return n
+}
+
+// stub draws an arrow as a label below or beside its From box, which names the
+// To box. It reports whether there is room for that.
+func (d *Diagram) stub(a *Arrow, from, to *Box, r *router) bool {
+	if len(a.label.verb) == 0 && a.label.step == 0 {
+		return false
+	}
+	var words []glyph
+	best, bestScore := rect{}, -1
+	for _, room := range []float64{190, 150, 110} { // rather a shorter name than no place
+		words = append(slices.Clone(a.label.verb), plain(" → ", fontVerb)...)
+		name := slices.Clone(to.text.name)
+		for i := range name { // it was measured in the box's font
+			name[i].width = glyphWidth(name[i], fontVerb)
+		}
+		words = append(words, middle(name, max(40, room-width(words)), 55, fontVerb)...)
+		w := int(width(words)) + 14
+		if a.label.step > 0 {
+			w += 2 * circle
+		}
+		consider := func(x, y, score int) {
+			area := rect{x, y, x + w, y + 2*circle}
+			if area.x1 < 4 || area.x2 > d.Width-4 || area.y2 > d.Height || slices.ContainsFunc(r.taken, area.grow(1).meets) {
+				return
+			}
+			for _, u := range r.used {
+				if u.rect().meets(area.grow(2)) {
+					score += 25
+				}
+			}
+			if bestScore < 0 || score < bestScore {
+				best, bestScore = area, score
+			}
+		}
+		const off = 3 // so that the line between box and label is seen
+		for k := range 9 {
+			x := from.X + (from.W-w)*k/8
+			consider(x, from.Y+from.H+off, abs(k-4))
+			consider(x, from.Y-off-2*circle, 20+abs(k-4))
+		}
+		if bestScore >= 0 {
+			break
+		}
+	}
+	if bestScore < 0 {
+		return false
+	}
+	x := min(max((best.x1+best.x2)/2, from.X+8), from.X+from.W-8)
+	a.Stub = true
+	a.Points = []Point{{x, from.Y + from.H}, {x, best.y1}}
+	if best.y1 < from.Y {
+		a.Points = []Point{{x, from.Y}, {x, best.y2}}
+	}
+	a.label.verb = words
+	a.label.at = Point{(best.x1 + best.x2) / 2, (best.y1 + best.y2) / 2}
+	a.label.rects = []rect{best}
+	r.taken = append(r.taken, best.grow(2))
+	r.solid = append(r.solid, best.grow(1))
+	return true
 }
 
 // standOff is how far from a box a line turns towards it: room for an arrowhead,

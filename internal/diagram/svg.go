@@ -21,6 +21,9 @@ const Style = `.ad{font-family:` + fonts + `;background:#fff}
 .ad text{fill:#1b2430;font-size:11.5px;white-space:pre}
 .ad .title{font-size:19px;font-weight:700}
 .ad .head{font-size:12.5px;fill:#465160}
+.ad .phase{fill:#eef1f5;stroke:#a9b3c0;stroke-width:1}
+.ad .phasenum{fill:#12202f}
+.ad .phasename{font-size:12.5px;font-weight:700}
 .ad .name{font-size:13px;font-weight:700}
 .ad .sub{fill:#465160}
 .ad .note{font-weight:700}
@@ -326,6 +329,11 @@ func (d *Diagram) arrow(p *pen, a *Arrow, boxes map[string]*Box) {
 	end := d.open(p, "arrow", a.ID, class, visible.Text(label), fmt.Sprintf(` data-from="%s" data-to="%s" data-verb="%s" data-class="%s" data-step="%d" data-count="%d"`,
 		a.From, a.To, a.Verb, a.Class, a.Step, a.Count))
 	p.f("<title>%s</title>", escape(label))
+	if a.Stub {
+		path := course(a.Points, 0)
+		p.f("<path class=\"hit\" d=\"%s\"/><path class=\"line\" d=\"%s\"/>%s", path, path, end)
+		return
+	}
 	ps := drawnCourse(a, from, to)
 	if n := len(ps); a.Backbone && n > 2 { // the shared part is neutral, the rest is this arrow's
 		bend := Point{ps[n-2].X + 7, ps[n-2].Y}
@@ -403,10 +411,12 @@ func (d *Diagram) pill(p *pen, a *Arrow, boxes map[string]*Box) {
 	if a.Backbone {
 		return
 	}
-	ps := drawnCourse(a, boxes[a.From], boxes[a.To])
-	p.f("<g class=\"%s\">", look(a))
-	p.heads(a, ps, ps[len(ps)-1], ps[len(ps)-2])
-	p.f("</g>\n")
+	if !a.Stub {
+		ps := drawnCourse(a, boxes[a.From], boxes[a.To])
+		p.f("<g class=\"%s\">", look(a))
+		p.heads(a, ps, ps[len(ps)-1], ps[len(ps)-2])
+		p.f("</g>\n")
+	}
 	if len(l.rects) == 0 {
 		return
 	}
@@ -520,7 +530,7 @@ func (d *Diagram) box(p *pen, b *Box) {
 	p.f("<rect class=\"frame\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"5\"/>", b.X, b.Y, b.W, b.H)
 	if detected {
 		p.f("<path class=\"bar\" d=\"M%d %dh-1a4 4 0 0 0-4 4v%da4 4 0 0 0 4 4h1z\"/>", b.X+5, b.Y, b.H-8)
-		p.severity(b.X+b.W-14, b.Y+15, b.Severity)
+		p.severity(b.X+b.W-3, b.Y+3, b.Severity)
 	}
 	shape := iconStack
 	if b.Kind == Single || b.Kind == Group {
@@ -548,6 +558,9 @@ func (d *Diagram) box(p *pen, b *Box) {
 		p.f("<text x=\"%d\" y=\"%d\" class=\"foot end\">%s</text>\n", b.X+b.W-boxPadX+2, b.Y+boxTop+17, escape(b.text.foot))
 	} else {
 		p.text(x, base, foot, fontFoot, "foot")
+	}
+	if b.text.aside != "" {
+		p.f("<text x=\"%d\" y=\"%d\" class=\"foot end\">%s</text>\n", b.X+b.W-boxPadX-markerRoom+2, b.Y+boxTop+17, escape(b.text.aside))
 	}
 	right := float64(b.X+b.W) - 8
 	for i := len(b.text.badges) - 1; i >= 0; i-- {

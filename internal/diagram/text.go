@@ -26,20 +26,22 @@ var (
 	fontVerb   = font{11.5, false}
 	fontLegend = font{11.5, false}
 	fontStory  = font{13, false}
+	fontChip   = font{12.5, true}
 )
 
 // Distances inside a box.
 const (
-	boxPadX    = 12
-	boxTop     = 8
-	nameHeight = 22
+	boxPadX    = 9
+	boxTop     = 6
+	nameHeight = 20
 	lineHeight = 15
-	footHeight = 19
+	footHeight = 17
 	boxBottom  = 6
-	iconRoom   = 22
-	markerRoom = 20 // severity shape in the upper right corner
-	portY      = 21 // where arrows reach a box, below its upper edge
-	minBox     = 47
+	iconRoom   = 19
+	markerRoom = 7  // the severity's shape on the upper right corner
+	portY      = 19 // where arrows reach a box, below its upper edge
+	minBox     = 38
+	brokerBox  = 34 // of a broker that is only a name
 )
 
 // boxText is what is written in a box, already cut to fit.
@@ -50,6 +52,7 @@ type boxText struct {
 	reason  [][]glyph // why a box is implied, what a gap is
 	foot    string    // time, integrity level
 	beside  bool      // the foot stands beside the name
+	aside   string    // stands behind the name in its stead
 	badges  []string  // ATT&CK ids
 	tooltip []string
 }
@@ -60,7 +63,8 @@ func (d *Diagram) describe(m *model, g *group, b *Box, w int, showHost bool) {
 	room := float64(w - 2*boxPadX)
 	n := m.nodes[g.nodes[0]]
 	t := &b.text
-	nameRoom := room - iconRoom
+	keep := 1 // lines of sub that a long title leaves
+	nameRoom := room - iconRoom + 3
 	if len(b.Detections) > 0 {
 		nameRoom -= markerRoom
 	}
@@ -72,18 +76,43 @@ func (d *Diagram) describe(m *model, g *group, b *Box, w int, showHost bool) {
 		}
 		if label == "" || n.Kind == provenance.Gap || n.Kind == provenance.Exclusion {
 			label = lang.T("diagram.kind." + n.Kind.String())
+			if short := "diagram.kind." + n.Kind.String() + ".short"; textWidth(label, fontName) > nameRoom && lang.Has(short) {
+				label = lang.T(short)
+			}
 			t.name = middle(plain(label, fontName), nameRoom, 50, fontName)
 		} else {
 			t.name = middle(glyphs(label, fontName), nameRoom, 55, fontName)
 		}
 		d.describeNode(n, t, room)
 	case Group:
+		if label, same := m.oneLabel(g); same && n.Kind == provenance.Process {
+			times := plain(" ×"+i18n.Number(len(g.nodes)), fontName)
+			t.name = append(middle(glyphs(label, fontName), nameRoom-width(times), 55, fontName), times...)
+			for k, i := range g.nodes {
+				if args := arguments(m.nodes[i].Node); k < 2 && args != "" {
+					t.sub = append(t.sub, lines(glyphs(args, fontSub), room, 1, fontSub)...)
+				}
+			}
+			break
+		}
 		word := lang.Count("diagram.group."+n.Kind.String(), len(g.nodes))
 		t.name = middle(plain(word, fontName), nameRoom, 50, fontName)
+		if n.Kind == provenance.Exclusion && len(g.nodes) <= 3 { // the values say it all
+			for _, i := range g.nodes {
+				t.sub = append(t.sub, middle(glyphs(pathOrLabel(m.nodes[i].Node), fontSub), room, 65, fontSub))
+			}
+			keep = len(t.sub)
+			break
+		}
+		most := 1
+		if len(g.nodes) <= 6 {
+			most = 2
+		}
+		t.sub = d.names(m, g, room, most)
+		keep = len(t.sub)
 		if folder := folderOf(n.Node); folder != "" {
 			t.sub = append(t.sub, middle(glyphs(folder, fontSub), room, 65, fontSub))
 		}
-		t.sub = append(t.sub, d.names(m, g, room, 1)...)
 	case Context:
 		word := lang.Count("diagram.context", len(g.nodes))
 		t.name = middle(plain(word, fontName), nameRoom, 50, fontName)
@@ -97,18 +126,34 @@ func (d *Diagram) describe(m *model, g *group, b *Box, w int, showHost bool) {
 		}
 	}
 	if g.kind != Folded && len(b.Detections) > 0 && b.Detections[0].Rule != nil {
-		t.note = lines(glyphs(b.Detections[0].Rule.TitleIn(string(lang)), fontNote), room, 2, fontNote)
+		lead := b.Detections[0].Rule
+		if len(g.base) > 0 {
+			lead = g.base[0]
+		}
+		title := glyphs(lead.TitleIn(string(lang)), fontNote)
+		t.note = lines(title, room, 2, fontNote)
+		if len(t.note) == 2 && width(title) > width(t.note[0])+width(t.note[1]) && n.Kind != provenance.Task {
+			// A long title is worth more than the second line of what it is on.
+			if args := arguments(n.Node); g.kind == Single && n.Kind == provenance.Process && (folderOf(n.Node) == "" || usualFolder(folderOf(n.Node))) {
+				t.sub = lines(glyphs(args, fontSub), room, keep, fontSub)
+			}
+			t.sub = t.sub[:min(len(t.sub), keep)]
+			t.note = lines(title, room, 3, fontNote)
+		}
+		t.note = balanced(title, t.note, room)
+		t.note = append(t.note, d.further(m, g, room)...)
 		t.badges = techniques(b.Detections)
 	}
 	if showHost && n.Kind != provenance.Host && n.Host != "" {
 		t.sub = append(t.sub, middle(append(plain(lang.T("diagram.kind.host")+" ", fontSub), glyphs(n.Host, fontSub)...), room, 40, fontSub))
 	}
 	var foot []string
-	if at := m.causedAt(g.nodes[0]); !at.IsZero() {
+	broker := g.kind == Single && n.Hub && n.Implied && len(b.Detections) == 0
+	if at := m.causedAt(g.nodes[0]); !at.IsZero() && !broker {
 		foot = append(foot, d.clock(at))
 	}
-	if g.kind == Single && n.Kind == provenance.Process {
-		if level := n.Attr("IntegrityLevel"); knownIntegrity(level) {
+	if n.Kind == provenance.Process && (g.kind == Single || g.kind == Group) {
+		if level := n.Attr("IntegrityLevel"); knownIntegrity(level) && m.oneLevel(g) {
 			foot = append(foot, level)
 		}
 	}
@@ -119,15 +164,71 @@ func (d *Diagram) describe(m *model, g *group, b *Box, w int, showHost bool) {
 		t.beside = true
 	}
 	// The foot row shares its room between time and badges; what does not fit
-	// is counted.
-	footRoom := room - textWidth(t.foot, fontFoot) - 8
-	t.badges = fitBadges(t.badges, footRoom)
+	// is counted. A badge is worth more than the integrity level, which then
+	// stands behind the name, if it can.
+	badges := t.badges
+	t.badges = fitBadges(badges, room+4-textWidth(t.foot, fontFoot)-8)
+	if len(badges) > 0 && len(t.badges) == 0 && len(foot) > 0 {
+		t.foot = foot[0]
+		t.badges = fitBadges(badges, room+4-textWidth(t.foot, fontFoot)-8)
+		if len(foot) > 1 && width(t.name)+textWidth(foot[1], fontFoot)+8 <= nameRoom {
+			t.aside = foot[1]
+		}
+	}
 	h := boxTop + nameHeight + lineHeight*(len(t.sub)+len(t.note)+len(t.reason)) + boxBottom
 	if !t.beside && (t.foot != "" || len(t.badges) > 0) {
 		h += footHeight
 	}
 	b.W, b.H = w, max(h, minBox)
+	if broker && len(t.sub) == 0 {
+		b.H = brokerBox
+	}
 	t.tooltip = d.tooltip(m, g, b)
+}
+
+// oneLabel is the label that all members of a group have, if they do.
+func (m *model) oneLabel(g *group) (string, bool) {
+	label := m.nodes[g.nodes[0]].Label
+	for _, i := range g.nodes {
+		if !strings.EqualFold(m.nodes[i].Label, label) {
+			return "", false
+		}
+	}
+	return label, label != ""
+}
+
+// oneLevel reports whether all members of a group have the same integrity level.
+func (m *model) oneLevel(g *group) bool {
+	for _, i := range g.nodes {
+		if m.nodes[i].Attr("IntegrityLevel") != m.nodes[g.nodes[0]].Attr("IntegrityLevel") {
+			return false
+		}
+	}
+	return true
+}
+
+// further says what some members of a group were detected by beyond the rules
+// that all of them were.
+func (d *Diagram) further(m *model, g *group, room float64) [][]glyph {
+	if g.kind != Group || len(g.nodes) < 2 {
+		return nil
+	}
+	more, on, last := 0, 0, 0
+	for _, i := range g.nodes {
+		if n := len(rulesOf(m.nodes[i].dets)) - len(g.base); n > 0 {
+			more += n
+			on++
+			last = i
+		}
+	}
+	if more == 0 {
+		return nil
+	}
+	if on > 1 {
+		return lines(plain(d.opt.Lang.Count("diagram.group.further", more), fontNote), room, 1, fontNote)
+	}
+	words := plain(d.opt.Lang.T("diagram.group.further.on", i18n.Number(more))+" ", fontNote)
+	return [][]glyph{append(words, middle(glyphs(m.nodes[last].Label, fontNote), room-width(words), 55, fontNote)...)}
 }
 
 // describeNode adds the second line of a single node: where it lies and how it
@@ -200,7 +301,9 @@ func (d *Diagram) describeNode(n *modelNode, t *boxText, room float64) {
 	if strings.EqualFold(n.Attr("Signed"), "false") {
 		t.sub = append(t.sub, middle(plain(lang.T("diagram.unsigned"), fontSub), room, 50, fontSub))
 	}
-	if n.Reason != "" || n.Implied || n.Kind == provenance.Gap {
+	// That the start of one of Windows' own brokers is older than the recording
+	// goes without saying; the frame and the tooltip do.
+	if broker := n.Hub && n.Implied && n.Reason != ""; !broker && (n.Reason != "" || n.Implied || n.Kind == provenance.Gap) {
 		t.reason = lines(plain(Reason(lang, n.Reason), fontSub), room, 2, fontSub)
 	}
 }
@@ -300,14 +403,23 @@ func (d *Diagram) tooltip(m *model, g *group, b *Box) []string {
 			out = append(out, n.First.In(d.zone()).Format("2006-01-02 15:04:05.000 -07:00"))
 		}
 	}
-	for i, p := range b.Detections {
+	rules := rulesOf(b.Detections)
+	for i, r := range rules {
 		if i == 6 {
-			out = append(out, lang.Count("diagram.more", len(b.Detections)-i))
+			out = append(out, lang.Count("diagram.more", len(rules)-i))
 			break
 		}
-		if p.Rule != nil {
-			out = append(out, lang.T("severity."+p.Rule.Severity.String())+": "+p.Rule.TitleIn(string(lang))+" ("+strings.Join(append([]string{p.Rule.Name}, p.Rule.Attack...), ", ")+")")
+		times := 0
+		for _, p := range b.Detections {
+			if p.Rule != nil && p.Rule.ID == r.ID {
+				times++
+			}
 		}
+		line := lang.T("severity."+r.Severity.String()) + ": " + r.TitleIn(string(lang)) + " (" + strings.Join(append([]string{r.Name}, r.Attack...), ", ") + ")"
+		if times > 1 {
+			line += " ×" + i18n.Number(times)
+		}
+		out = append(out, line)
 	}
 	return out
 }

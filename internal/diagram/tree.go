@@ -302,14 +302,26 @@ type group struct {
 	children []*group
 	feeders  []*group
 	dets     []incident.Placed
-	context  bool
+	// base are the rules that every member of a group of detected nodes has,
+	// the most severe and first one in front. Its title is the group's.
+	base    []*detect.Rule
+	context bool
 }
 
-// groups turns the backbone into boxes: leaves that repeat become one.
+// groups turns the backbone into boxes: leaves that repeat become one, and so do
+// processes alike with their products.
 func (m *model) groups(roots []int) []*group {
 	var build func(i int) *group
 	attach := func(g *group, members []int, add func(*group)) {
-		rest := m.repeats(g, members, func(ms []int, kind BoxKind) { add(m.grouped(ms, kind)) })
+		rest := members
+		if g != nil {
+			rest = m.twins(members, func(actors, products []int) {
+				a, p := m.grouped(actors, Group), m.grouped(products, Group)
+				p.parent, a.children = a, []*group{p}
+				add(a)
+			})
+		}
+		rest = m.repeats(g, rest, func(ms []int, kind BoxKind) { add(m.grouped(ms, kind)) })
 		for _, c := range rest {
 			add(build(c))
 		}
@@ -342,14 +354,50 @@ func (m *model) groups(roots []int) []*group {
 
 func (m *model) grouped(members []int, kind BoxKind) *group {
 	g := &group{kind: kind, nodes: members, context: true}
-	for _, i := range members {
-		g.context = g.context && m.nodes[i].context
+	for k, i := range members {
+		n := m.nodes[i]
+		g.context = g.context && n.context
+		g.dets = append(g.dets, n.dets...)
+		rules := rulesOf(n.dets)
+		if k == 0 {
+			g.base = rules
+		}
+		g.base = slices.DeleteFunc(g.base, func(r *detect.Rule) bool {
+			return !slices.ContainsFunc(rules, func(x *detect.Rule) bool { return x.ID == r.ID })
+		})
 	}
+	slices.SortStableFunc(g.dets, comparePlaced)
 	return g
 }
 
-func (m *model) compareGroups(a, b *group) int {
-	x, y := a.nodes[0], b.nodes[0]
+// rulesOf are the rules of detections, each once, in their order.
+func rulesOf(ds []incident.Placed) []*detect.Rule {
+	var out []*detect.Rule
+	for _, p := range ds {
+		if p.Rule != nil && !slices.ContainsFunc(out, func(r *detect.Rule) bool { return r.ID == p.Rule.ID }) {
+			out = append(out, p.Rule)
+		}
+	}
+	return out
+}
+
+// ruleSet is the set of rules that a node was detected by, as one text.
+func (m *model) ruleSet(i int) string {
+	var ids []string
+	for _, r := range rulesOf(m.nodes[i].dets) {
+		ids = append(ids, r.ID)
+	}
+	slices.Sort(ids)
+	return strings.Join(ids, "\x00")
+}
+
+// mustStand reports whether node i needs a box of its own.
+func (m *model) mustStand(i int) bool { return i == m.rootID || m.nodes[i].onRootPath }
+
+func (m *model) compareGroups(a, b *group) int { return m.compareNodes(a.nodes[0], b.nodes[0]) }
+
+// compareNodes orders siblings by time.
+func (m *model) compareNodes(x, y int) int {
 	return cmp.Or(m.causedAt(x).Compare(m.causedAt(y)), cmp.Compare(m.nodes[x].step, m.nodes[y].step), cmp.Compare(x, y))
 }
 
@@ -357,23 +405,28 @@ func (m *model) sortGroups(gs []*group) { slices.SortFunc(gs, m.compareGroups) }
 
 // Least sizes of a group.
 const (
-	minRepeats = 4
-	minContext = 2
+	minRepeats = 3
+	minContext = 2 // of any context
+	minAlike   = 4 // of context that is alike, apart from other context
 )
 
 // repeats hands groups of alike leaves among members to add, and returns the
-// members that stand alone. A node with a detection always stands alone, as do
-// the root cause and everything that has effects of its own.
+// members that stand alone, as do the root cause, what leads from it to the
+// first detection, and everything that has effects of its own. Leaves with
+// detections are alike only if the detection that their box is titled with is on
+// all of them and none of them has a more severe one.
 func (m *model) repeats(parent *group, members []int, add func([]int, BoxKind)) []int {
 	byKey := map[string][]int{}
 	var keys []string
 	alone := map[int]bool{}
 	for _, i := range members {
 		n := m.nodes[i]
-		if len(n.dets) > 0 || i == m.rootID || len(n.children)+len(n.feeders) > 0 || parent == nil && len(n.in)+len(n.out) > 0 {
+		detected := len(n.dets) > 0
+		if detected && m.mustStand(i) || i == m.rootID || len(n.children)+len(n.feeders) > 0 || parent == nil && len(n.in)+len(n.out) > 0 {
 			alone[i] = true
 			continue
 		}
+		alone[i] = detected // no context
 		k := m.key(i)
 		if byKey[k] == nil {
 			keys = append(keys, k)
@@ -381,12 +434,20 @@ func (m *model) repeats(parent *group, members []int, add func([]int, BoxKind)) 
 		byKey[k] = append(byKey[k], i)
 	}
 	taken := map[int]bool{}
+	group := func(ms []int) {
+		if len(ms) < minRepeats || m.nodes[ms[0]].context && len(ms) < minAlike {
+			return
+		}
+		add(ms, Group)
+		for _, i := range ms {
+			taken[i] = true
+		}
+	}
 	for _, k := range keys {
-		if len(byKey[k]) >= minRepeats {
-			add(byKey[k], Group)
-			for _, i := range byKey[k] {
-				taken[i] = true
-			}
+		if len(m.nodes[byKey[k][0]].dets) > 0 { // the key tells detected ones apart
+			m.alike(byKey[k], group)
+		} else {
+			group(byKey[k])
 		}
 	}
 	var context, rest []int
@@ -407,10 +468,91 @@ func (m *model) repeats(parent *group, members []int, add func([]int, BoxKind)) 
 	return rest
 }
 
+// alike hands over groups of detected leaves of one key: those with the same
+// rules, and those that have the same rules and further ones of no higher
+// severity. Every leaf is in one group at the most.
+func (m *model) alike(members []int, add func([]int)) {
+	bySet := map[string][]int{}
+	for _, i := range members {
+		bySet[m.ruleSet(i)] = append(bySet[m.ruleSet(i)], i)
+	}
+	sets := slices.Sorted(mapsKeys(bySet))
+	slices.SortStableFunc(sets, func(a, b string) int { // the smallest first
+		return cmp.Compare(strings.Count(a, "\x00"), strings.Count(b, "\x00"))
+	})
+	taken := map[string]bool{}
+	for _, base := range sets {
+		if taken[base] {
+			continue
+		}
+		want := rulesOf(m.nodes[bySet[base][0]].dets)
+		severity := severityOf(m.nodes[bySet[base][0]].dets)
+		var joined []string
+		var ms []int
+		for _, other := range sets {
+			has := rulesOf(m.nodes[bySet[other][0]].dets)
+			if taken[other] || severityOf(m.nodes[bySet[other][0]].dets) != severity || slices.ContainsFunc(want, func(r *detect.Rule) bool {
+				return !slices.ContainsFunc(has, func(x *detect.Rule) bool { return x.ID == r.ID })
+			}) {
+				continue
+			}
+			joined = append(joined, other)
+			ms = append(ms, bySet[other]...)
+		}
+		if len(ms) < minRepeats {
+			continue
+		}
+		for _, s := range joined {
+			taken[s] = true
+		}
+		slices.SortFunc(ms, m.compareNodes)
+		add(ms)
+	}
+}
+
+// twins hands over processes among members that are alike and each had one
+// product, with those products, and returns the other members. Alike are the
+// image, the integrity level, the rules of both and everything they are linked
+// with; a process that runs again with other rights is never alike.
+func (m *model) twins(members []int, add func(actors, products []int)) []int {
+	byKey := map[string][]int{}
+	var keys []string
+	for _, i := range members {
+		n := m.nodes[i]
+		if n.Kind != provenance.Process || m.mustStand(i) || len(n.children) != 1 || len(n.feeders) > 0 {
+			continue
+		}
+		p := n.children[0]
+		if q := m.nodes[p]; m.mustStand(p) || q.Kind == provenance.Process || len(q.children)+len(q.feeders) > 0 {
+			continue
+		}
+		k := strings.Join([]string{
+			m.key(i, p), n.Attr("IntegrityLevel"), strings.ToLower(n.Path), m.ruleSet(i), m.key(p, i), m.ruleSet(p),
+		}, "\x01")
+		if byKey[k] == nil {
+			keys = append(keys, k)
+		}
+		byKey[k] = append(byKey[k], i)
+	}
+	taken := map[int]bool{}
+	for _, k := range keys {
+		if len(byKey[k]) < 2 {
+			continue
+		}
+		var products []int
+		for _, i := range byKey[k] {
+			taken[i] = true
+			products = append(products, m.nodes[i].children[0])
+		}
+		add(byKey[k], products)
+	}
+	return slices.DeleteFunc(slices.Clone(members), func(i int) bool { return taken[i] })
+}
+
 // key says which leaves of one parent are alike: same verb, kind and folder, and
 // the same further neighbours, so that a file which is used later keeps a box
 // and an arrow of its own.
-func (m *model) key(i int) string {
+func (m *model) key(i int, partners ...int) string {
 	n := m.nodes[i]
 	var b strings.Builder
 	b.WriteString(n.Host)
@@ -423,6 +565,9 @@ func (m *model) key(i int) string {
 	}
 	if n.persistence {
 		b.WriteString("\x00persistence")
+	}
+	if len(n.dets) > 0 {
+		b.WriteString("\x00detected")
 	}
 	owner := n.parent
 	if n.feeds >= 0 {
@@ -440,7 +585,7 @@ func (m *model) key(i int) string {
 			switch {
 			case other == owner && n.via < 0:
 				others[e.Verb.String()] = true
-			case other != owner && e.Skeleton:
+			case other != owner && e.Skeleton && !slices.Contains(partners, other):
 				others[string(m.nodes[other].ID)] = true
 			}
 		}
@@ -452,7 +597,7 @@ func (m *model) key(i int) string {
 	return b.String()
 }
 
-func mapsKeys(set map[string]bool) func(yield func(string) bool) {
+func mapsKeys[V any](set map[string]V) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		for k := range set {
 			if !yield(k) {

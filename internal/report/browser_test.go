@@ -61,7 +61,7 @@ func TestReportInTheBrowser(t *testing.T) {
   r.styled = getComputedStyle(document.querySelector('.sev')).color;
   return r;
 })()`)
-		if got.Lang != string(lang) || got.Arrows < 60 || got.Boxes < 55 {
+		if got.Lang != string(lang) || got.Arrows < 55 || got.Boxes < 55 {
 			t.Errorf("%s: lang %q, %d arrows, %d boxes", lang, got.Lang, got.Arrows, got.Boxes)
 		}
 		for what, list := range map[string][]string{

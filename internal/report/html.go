@@ -84,6 +84,9 @@ type (
 		Timeline    []momentView
 		Dets        []detectionView
 		Left        []leftView
+		LeftCounts  []string
+		Actions     []actionView
+		Marked      bool // one of the actions is
 		Arrows      []arrowView
 		Objects     []objectView
 		Others      []factView
@@ -419,6 +422,9 @@ func (d *Document) incidentView(n int, inc *incident.Incident, zone *time.Locati
 			v.Left = append(v.Left, leftView{p.Kind, node})
 		}
 	}
+	v.LeftCounts = d.leftCounts(v.Left)
+	v.Actions = d.actions(inc, v.Left)
+	v.Marked = slices.ContainsFunc(v.Actions, func(a actionView) bool { return a.Marked })
 
 	// Evidence, in the order of the diagram.
 	order := diagram.CanonicalEdges(inc)

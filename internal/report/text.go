@@ -1,15 +1,21 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mattn/go-runewidth"
 
 	"ashiato/internal/detect"
 	"ashiato/internal/i18n"
 	"ashiato/internal/incident"
 	"ashiato/internal/provenance"
+	"ashiato/internal/source"
 	"ashiato/internal/visible"
 )
 
@@ -111,7 +117,10 @@ func number(n int64) string { return i18n.Number(int(n)) }
 func (t *textWriter) incident(inc *incident.Incident) {
 	l := t.d.Lang
 	level := strings.ToUpper(l.T("severity." + inc.Severity.String()))
-	t.printf("\n%s  %s\n", t.paint(severityColor[inc.Severity], " "+level+" "), t.paint(bold, t.title(inc)))
+	if t.color {
+		level = t.paint(severityColor[inc.Severity], " "+level+" ")
+	}
+	t.printf("\n%s  %s\n", level, t.paint(bold, clip(t.title(inc))))
 	hosts := make([]string, len(inc.Hosts))
 	for i, h := range inc.Hosts {
 		hosts[i] = visible.Text(h)
@@ -122,22 +131,36 @@ func (t *textWriter) incident(inc *incident.Incident) {
 	if len(inc.Story) > 0 {
 		t.heading("text.story")
 		for _, s := range inc.Story {
-			t.printf("  %3d  %s  %s\n", s.Number, t.paint(dim, t.time(s.Time)), inc.Sentence(s, l))
+			t.printf("  %3d  %s  %s\n", s.Number, t.paint(dim, t.time(s.Time)), clip(inc.Sentence(s, l)))
 		}
 	}
 	t.heading("text.found")
-	for _, g := range groupDetections(inc.Detections) {
+	groups := groupDetections(inc.Detections)
+	width := 0
+	for _, g := range groups {
+		width = max(width, runewidth.StringWidth(l.T("severity."+g.rule.Severity.String())))
+	}
+	for _, g := range groups {
 		names := g.rule.Name
 		if len(g.rule.Aliases) > 0 {
 			names += " (" + strings.Join(g.rule.Aliases, ", ") + ")"
 		}
-		t.printf("  %s  %s%s\n", t.paint(severityColor[g.rule.Severity], l.T("severity."+g.rule.Severity.String())), g.rule.TitleIn(string(l)), times(g.count))
-		t.printf("       %s  %s\n", t.paint(dim, names), t.paint(dim, strings.Join(g.rule.Attack, " ")))
+		names = clip(visible.Text(names))
+		if len(g.rule.Attack) > 0 {
+			names += "  " + visible.Text(strings.Join(g.rule.Attack, " "))
+		}
+		level := runewidth.FillRight(l.T("severity."+g.rule.Severity.String()), width)
+		t.printf("  %s  %s%s\n", t.paint(severityColor[g.rule.Severity], level), clip(visible.Text(g.rule.TitleIn(string(l)))), times(g.count))
+		t.printf("  %*s  %s\n", width, "", t.paint(dim, names))
 	}
 	if len(inc.Persistence) > 0 {
 		t.heading("text.left")
 		for _, p := range inc.Persistence {
-			t.printf("  - %s  %s\n", l.T("report.persistence."+p.Kind), t.nodeName(inc, p.Node))
+			on := ""
+			if n := node(inc, p.Node); len(inc.Hosts) > 1 && n != nil {
+				on = "  " + t.paint(dim, visible.Text(n.Host))
+			}
+			t.printf("  - %s  %s%s\n", l.T("report.persistence."+p.Kind), t.nodeName(inc, p.Node), on)
 		}
 	}
 	if inc.Cut > 0 {
@@ -153,16 +176,41 @@ func (t *textWriter) title(inc *incident.Incident) string {
 	return inc.Title(t.d.Lang)
 }
 
+// nodeName is a node's path, or the label of one without. A volume is known by
+// its letter; the path says which device it is.
 func (t *textWriter) nodeName(inc *incident.Incident, id provenance.NodeID) string {
+	n := node(inc, id)
+	switch {
+	case n == nil:
+		return ""
+	case n.Path == "":
+		return clip(visible.Text(n.Label))
+	case n.Kind == provenance.Volume && n.Label != "" && n.Label != n.Path:
+		return clip(visible.Text(n.Label) + " " + visible.Text(n.Path))
+	}
+	return clip(visible.Text(n.Path))
+}
+
+func node(inc *incident.Incident, id provenance.NodeID) *provenance.Node {
 	for _, n := range inc.Nodes {
 		if n.ID == id {
-			if n.Path != "" {
-				return visible.Text(n.Path)
-			}
-			return visible.Text(n.Label)
+			return n
 		}
 	}
-	return ""
+	return nil
+}
+
+// maxShown bounds one value or sentence in characters: a log can hold names of
+// megabytes, which would hide everything else. The other outputs have all of it.
+const maxShown = 600
+
+// clip shortens s in the middle and says how much is missing there.
+func clip(s string) string {
+	r := []rune(s)
+	if len(r) <= maxShown {
+		return s
+	}
+	return string(r[:maxShown/2]) + " […" + i18n.Number(len(r)-maxShown) + "…] " + string(r[len(r)-maxShown/2:])
 }
 
 // ruleCount is how often a rule held in an incident.
@@ -213,17 +261,30 @@ func (t *textWriter) gaps() {
 	}
 }
 
+// problemRank orders problems for a reader: first what may hide evidence, last
+// what was left out because it is no log.
+var problemRank = map[source.ProblemKind]int{
+	source.Unreadable: 1, source.Corrupt: 2, source.Truncated: 2, source.BadChecksum: 2, source.TooLarge: 2,
+	source.UnknownFormat: 3, source.Empty: 3, source.LinkLoop: 4, source.Dirty: 4, source.Refused: 5, source.Skipped: 6,
+}
+
 func (t *textWriter) problems() {
 	if len(t.d.Problems) == 0 {
 		return
 	}
 	l := t.d.Lang
 	t.printf("\n%s\n", t.paint(bold, l.T("text.unread")))
-	for i, p := range t.d.Problems {
+	problems := slices.Clone(t.d.Problems)
+	slices.SortStableFunc(problems, func(a, b source.Problem) int { return cmp.Compare(problemRank[a.Kind], problemRank[b.Kind]) })
+	for i, p := range problems {
 		if i == maxListed {
-			t.printf("  %s\n", l.Count("text.more", len(t.d.Problems)-maxListed))
+			t.printf("  %s\n", l.Count("text.more", len(problems)-maxListed))
 			break
 		}
-		t.printf("  - %s: %s%s  %s\n", visible.Text(p.File), l.T("report.problem."+string(p.Kind)), times(p.Count), t.paint(dim, visible.Text(p.Detail)))
+		place := clip(visible.Text(p.File))
+		if p.Line > 0 {
+			place += ":" + strconv.Itoa(p.Line)
+		}
+		t.printf("  - %s: %s%s  %s\n", place, l.T("report.problem."+string(p.Kind)), times(p.Count), t.paint(dim, clip(visible.Text(p.Detail))))
 	}
 }

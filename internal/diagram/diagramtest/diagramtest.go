@@ -346,6 +346,12 @@ func Miner() *Case {
 	} {
 		c.Incident.Story[i].Key, c.Incident.Story[i].Args = s[0], s[1:]
 	}
+	for i, behaviours := range []string{
+		"", "usb-script", "usb-script", "mock-folder", "dropped-program mock-folder", "auto-elevation", "side-load", "defender-exclusion",
+		"dropped-program", "service-persistence", "service-run", "task-persistence", "mining", "hidden-files usb-spread",
+	} {
+		c.Incident.Story[i].Behaviours = strings.Fields(behaviours)
+	}
 	return c
 }
 
