@@ -156,4 +156,6 @@ type Diagram struct {
 	foot    []placed // legend and story
 	links   []link   // lines from a box to the band that goes on from it
 	starts  []Point  // where an arrow from nowhere marks the root cause
+	// branches are the grounds of trees that stand side by side.
+	branches []rect
 }

@@ -33,6 +33,7 @@ type cell struct {
 	wrap     bool // children start a new band
 	beside   bool // stands to the right of a sibling, in its row
 	lane     int  // which line above its row leads to it, if beside
+	branch   bool // has siblings in its row, so that its tree is set off from theirs
 	floor    int  // where its column is free again, below it
 	col      int
 	band     int
@@ -186,6 +187,9 @@ func (d *Diagram) layout(m *model, roots []*group, cols int) {
 			b.Parent = parent.ID
 		}
 		d.Boxes = append(d.Boxes, b)
+		if c.branch {
+			d.branches = append(d.branches, c.extent(pitch))
+		}
 		for _, f := range c.feeders {
 			walk(f, nil)
 		}
@@ -202,4 +206,27 @@ func (d *Diagram) layout(m *model, roots []*group, cols int) {
 			d.boxOf[m.nodes[i].ID] = b
 		}
 	}
+}
+
+// extent is the ground that c's tree covers in its band, with the gap before it:
+// what belongs together stands on one ground, what merely stands side by side
+// does not.
+func (c *cell) extent(pitch int) rect {
+	const edge = 4
+	x := margin + c.col*pitch + gap
+	r := rect{x - gap + trunkX - edge, c.y - edge, x + c.box.W + edge, c.y + c.box.H + edge}
+	include := func(s rect) {
+		r = rect{r.x1, min(r.y1, s.y1), max(r.x2, s.x2), max(r.y2, s.y2)}
+	}
+	for _, f := range c.feeders {
+		if f.band == c.band && f.col >= c.col {
+			include(f.extent(pitch))
+		}
+	}
+	for _, k := range c.children {
+		if k.band == c.band {
+			include(k.extent(pitch))
+		}
+	}
+	return r
 }

@@ -147,7 +147,7 @@ func placeRows(rows [][]slot, col, cols, nBand, y int, more *[]*band) int {
 		at := col
 		lane := lanes(row, cols)
 		for i, s := range row {
-			s.c.beside, s.c.lane = i > 0, lane
+			s.c.beside, s.c.lane, s.c.branch = i > 0, lane, len(row) > 1
 			end = max(end, s.c.place(at, s.width, cols, nBand, y, more))
 			at += s.width
 		}

@@ -61,6 +61,15 @@ func check(t interface{ Errorf(string, ...any) }, inc *incident.Incident, d *Dia
 			}
 		}
 	}
+	// The ground of a tree holds another's whole or not at all.
+	within := func(a, b rect) bool { return a.x1 >= b.x1 && a.y1 >= b.y1 && a.x2 <= b.x2 && a.y2 <= b.y2 }
+	for i, a := range d.branches {
+		for _, b := range d.branches[i+1:] {
+			if a.meets(b) && !within(a, b) && !within(b, a) {
+				t.Errorf("grounds %v and %v overlap", a, b)
+			}
+		}
+	}
 	checkDetections(t, inc, d)
 	checkOrder(t, d)
 	edges := map[int]int{}

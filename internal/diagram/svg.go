@@ -50,6 +50,7 @@ const Style = `.ad{font-family:` + fonts + `;background:#fff}
 .ad .wsp{fill:#ffd84d}
 .ad .wsg{fill:none;stroke:#8a1f00;stroke-width:1.5;stroke-linecap:round;stroke-linejoin:round}
 .ad .wst{fill:#7a1f00;font-weight:700}
+.ad .branch{fill:#eff3f7}
 .ad .trunk{fill:none;stroke:#8c98a8;stroke-width:1.6;stroke-linejoin:round}
 .ad .fold{fill:none;stroke:#8c98a8;stroke-width:2;stroke-linejoin:round}
 .ad .line{fill:none;stroke:#2f4258;stroke-width:2}
@@ -110,6 +111,9 @@ func (d *Diagram) write2(w io.Writer, alone bool) error {
 	boxes := map[string]*Box{}
 	for _, b := range d.Boxes {
 		boxes[b.ID] = b
+	}
+	for _, r := range d.branches {
+		p.f("<rect class=\"branch\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"8\"/>\n", r.x1, r.y1, r.x2-r.x1, r.y2-r.y1)
 	}
 	for _, l := range d.links {
 		p.f("<path class=\"fold\" d=\"%s\"/>\n", course(l.points, 8))

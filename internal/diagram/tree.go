@@ -687,7 +687,7 @@ func (m *model) fold(roots []*group) []*group {
 				limit = detected
 			}
 			need := 0
-			for a := g; a != nil && !kept[a]; a = above(a) {
+			for a := g; a != nil && !kept[a] && len(kept)+need <= limit; a = above(a) {
 				need++
 			}
 			if len(kept)+need > limit {
