@@ -26,7 +26,7 @@ const (
 // first edge.
 func Sentence(lang i18n.Lang, inc *incident.Incident, s incident.Step) []Piece {
 	if key := "story." + s.Key; s.Key != "" && lang.Has(key) {
-		return template(lang, key, s.Args)
+		return template(lang, key, inc.StepArgs(s, lang))
 	}
 	for _, i := range s.Edges {
 		if i < 0 || i >= len(inc.Edges) {

@@ -142,7 +142,68 @@ func components(g *provenance.Graph, alerts []alert) []group {
 		}
 		groups[i].alerts = append(groups[i].alerts, a)
 	}
-	return groups
+	return bursts(g, groups)
+}
+
+// What makes a burst: at least so many, none longer after the one before it.
+const (
+	burstSize = 5
+	burstGap  = 10 * time.Minute
+)
+
+// bursts puts together what one rule says again and again of things of one kind
+// on one host, each of which stands for itself: two hundred services that are
+// registered one after another by nobody knows whom. They are told as one
+// although nothing proves that one hand did it.
+func bursts(g *provenance.Graph, groups []group) []group {
+	type key struct {
+		rule, host string
+		kind       provenance.NodeKind
+	}
+	alike := map[key][]int{}
+	for i, group := range groups {
+		first := group.alerts[0]
+		n := g.Node(first.Node)
+		if !group.joined || len(group.nodes) > 4 || n == nil || n.Kind != provenance.Service && n.Kind != provenance.Task ||
+			slices.ContainsFunc(group.alerts, func(a alert) bool { return a.Node != first.Node || a.Rule.ID != first.Rule.ID }) ||
+			slices.ContainsFunc(g.In(n.ID), carries) {
+			continue
+		}
+		k := key{first.Rule.ID, world.HostKey(n.Host), n.Kind}
+		alike[k] = append(alike[k], i)
+	}
+	into := map[int]int{}
+	for _, list := range alike {
+		for from := 0; from < len(list); {
+			to := from + 1
+			for to < len(list) && groups[list[to]].alerts[0].Event.Time.Sub(groups[list[to-1]].alerts[0].Event.Time) <= burstGap {
+				to++
+			}
+			if to-from >= burstSize {
+				for _, i := range list[from:to] {
+					into[i] = list[from]
+				}
+			}
+			from = to
+		}
+	}
+	var kept []group
+	at := map[int]int{}
+	for i, x := range groups {
+		first, part := into[i]
+		switch {
+		case !part:
+			kept = append(kept, x)
+		case first == i:
+			at[i] = len(kept)
+			kept = append(kept, group{alerts: x.alerts, nodes: map[provenance.NodeID]bool{x.alerts[0].Node: true}})
+		default:
+			b := &kept[at[first]]
+			b.alerts = append(b.alerts, x.alerts...)
+			b.nodes[x.alerts[0].Node] = true
+		}
+	}
+	return kept
 }
 
 // relate names for each incident the others that only guesses lead to.
@@ -309,10 +370,13 @@ func (b *builder) reachable(starts map[provenance.NodeID]time.Time, forward bool
 func (b *builder) choose(root Root) (cut int) {
 	b.core, b.after = map[provenance.NodeID]bool{}, map[provenance.NodeID]bool{}
 	if !b.joined {
-		for n := range b.component {
-			b.core[n] = true
+		// A burst is drawn by its first ones; the root is the very first.
+		for _, a := range b.alerts {
+			if len(b.core) < maxBurst {
+				b.core[a.Node] = true
+			}
 		}
-		return 0
+		return len(b.component) - len(b.core)
 	}
 	// A guess may be on the way from the root: go on behind it.
 	starts := map[provenance.NodeID]time.Time{}
@@ -453,6 +517,9 @@ func (b *builder) byDistance() []provenance.NodeID {
 	})
 	return ids
 }
+
+// maxBurst is how many of a burst are drawn.
+const maxBurst = 24
 
 // Bounds on the context drawn beside one process.
 const (
@@ -595,6 +662,9 @@ func (b *builder) score(i *Incident) {
 	var order []key
 	for _, d := range i.Detections {
 		k := key{d.Rule.ID, d.Node}
+		if !b.joined {
+			k.node = "" // a burst is one happening many times
+		}
 		if count[k] == 0 {
 			order = append(order, k)
 		}

@@ -3,7 +3,10 @@
 // term is named, and the story in numbered steps.
 //
 // An incident is the connected component of detections over skeleton edges of
-// class A and B (architecture §3.8). It is a function of the set of events and
+// class A and B (architecture §3.8). Two things are grouped although nothing
+// joins them: what one rule says of one broker or of a host as a whole, and a
+// burst, the same rule on many services or tasks that stand alone, one soon
+// after the other. An incident is a function of the set of events and
 // detections, whatever their order.
 package incident
 
@@ -29,7 +32,8 @@ const (
 	RootBeforeRecord RootKind = "before-recording" // it began before recording did
 )
 
-// Confidence is how sure the root cause is: the weakest class on its path.
+// Confidence is how sure the root cause is: the weakest class on its path. That
+// it began before recording did is always a guess: the way in was not seen.
 type Confidence string
 
 // The confidences, from class A, B and C paths.

@@ -212,6 +212,9 @@ func (b *builder) search(s source, found map[provenance.NodeID]*candidate) {
 		if l.cost < c.Cost {
 			c.Cost = l.cost
 			c.Confidence = [...]Confidence{Certain, Probable, Guess}[min(int(l.worst), 2)]
+			if kind == RootBeforeRecord {
+				c.Confidence = Guess // the way in was not seen, however sure the rest is
+			}
 			c.Path = nil
 			for x := l; x != nil; x = x.from {
 				c.Path = append(c.Path, x.node)

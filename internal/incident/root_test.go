@@ -56,7 +56,7 @@ func TestRoots(t *testing.T) {
 			// The file of the running program is overwritten later, by another.
 			l.start(20, 1, `C:\late.exe`, "late", explorer)
 			l.write(20, `C:\late.exe`, `C:\x.exe`)
-		}, incident.RootBeforeRecord, "old.exe", incident.Certain},
+		}, incident.RootBeforeRecord, "old.exe", incident.Guess},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLog()

@@ -2,10 +2,12 @@ package incident
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"ashiato/internal/detect"
 	"ashiato/internal/i18n"
@@ -23,6 +25,11 @@ type chapter struct {
 	order int // of chapters of one moment
 	// things are what the sentence lists, in order of first mention.
 	things []string
+	// also are what folded chapters list, and by who or what stands before it.
+	also   []string
+	by     provenance.NodeID
+	rule   string    // of detections
+	latest time.Time // likewise
 	count  int
 	nodes  map[provenance.NodeID]bool
 	acts   []string // behaviours
@@ -44,7 +51,7 @@ var copiers = map[string]bool{"xcopy.exe": true, "robocopy.exe": true, "copy.exe
 // tell makes the story: every telling arrow goes to a chapter, chapters are
 // numbered in order of time.
 func (b *builder) tell(i *Incident) {
-	t := &teller{b: b, open: map[string]*chapter{}, of: map[*provenance.Edge]*chapter{}, marks: map[provenance.NodeID][]string{}}
+	t := &teller{b: b, open: map[string]*chapter{}, of: map[*provenance.Edge]*chapter{}, marks: map[provenance.NodeID][]string{}, volumes: map[provenance.NodeID][]provenance.NodeID{}}
 	for _, a := range b.alerts {
 		if at, found := slices.BinarySearch(t.marks[a.Node], a.Rule.Behaviour); !found && a.Rule.Behaviour != "" {
 			t.marks[a.Node] = slices.Insert(t.marks[a.Node], at, a.Rule.Behaviour)
@@ -66,8 +73,12 @@ func (b *builder) tell(i *Incident) {
 		t.start(starts[n])
 	}
 	t.behaviours()
-	// A detection that no arrow tells of gets a sentence of its own.
+	t.fold()
+	t.note()
+	// A detection that no arrow tells of gets a sentence of its own; many of one
+	// rule share one.
 	told := map[provenance.NodeID]bool{}
+	byRule := map[string]*chapter{}
 	for _, c := range t.chapters {
 		for n := range c.nodes {
 			told[n] = true
@@ -78,13 +89,17 @@ func (b *builder) tell(i *Incident) {
 			continue
 		}
 		told[a.Node] = true
-		n := b.g.Node(a.Node)
-		c := &chapter{key: "detected", first: a.Event.Time, order: 9, nodes: map[provenance.NodeID]bool{a.Node: true}}
-		c.things = []string{t.name(n.ID), a.Rule.Name}
-		if a.Rule.Behaviour != "" {
-			c.acts = []string{a.Rule.Behaviour}
+		c := byRule[a.Rule.ID]
+		if c == nil || a.Event.Time.Sub(c.latest) > storyGap {
+			c = &chapter{key: "detected", first: a.Event.Time, order: 9, nodes: map[provenance.NodeID]bool{}, rule: a.Rule.Name}
+			if a.Rule.Behaviour != "" {
+				c.acts = []string{a.Rule.Behaviour}
+			}
+			byRule[a.Rule.ID] = c
+			t.chapters = append(t.chapters, c)
 		}
-		t.chapters = append(t.chapters, c)
+		c.nodes[a.Node], c.latest = true, a.Event.Time
+		c.things = append(c.things, t.name(a.Node))
 	}
 	slices.SortStableFunc(t.chapters, func(x, y *chapter) int {
 		return cmp.Or(x.first.Compare(y.first), cmp.Compare(x.order, y.order), strings.Compare(x.key, y.key),
@@ -95,6 +110,10 @@ func (b *builder) tell(i *Incident) {
 		index[e] = n
 	}
 	i.EdgeSteps = make([]int, len(i.Edges))
+	if i.Root.Kind == RootBeforeRecord && b.joined && len(t.chapters) > 1 && t.chapters[0].key != "unit-noted" {
+		// No arrow tells how it came in; say so before the first that is known.
+		i.Story = append(i.Story, Step{Number: 1, Time: t.chapters[0].first, Key: "began-before", Args: []string{t.name(i.Root.Node)}})
+	}
 	for _, c := range t.chapters {
 		s := Step{Number: len(i.Story) + 1, Time: c.first, Behaviours: c.acts}
 		for _, e := range c.edges {
@@ -113,6 +132,22 @@ type teller struct {
 	open     map[string]*chapter
 	of       map[*provenance.Edge]*chapter
 	marks    map[provenance.NodeID][]string // the behaviours of detections on a node
+	volumes  map[provenance.NodeID][]provenance.NodeID
+}
+
+// volumesOf are the volumes that the story knows a process wrote to.
+func (t *teller) volumesOf(process provenance.NodeID) []provenance.NodeID {
+	if known, ok := t.volumes[process]; ok {
+		return known
+	}
+	var found []provenance.NodeID
+	for _, e := range t.b.g.Out(process) {
+		if t.kind(e.To) == provenance.Volume && t.b.shown[e.To] {
+			found = append(found, e.To)
+		}
+	}
+	t.volumes[process] = found
+	return found
 }
 
 func (t *teller) kind(id provenance.NodeID) provenance.NodeKind { return t.b.g.Node(id).Kind }
@@ -121,7 +156,12 @@ func (t *teller) kind(id provenance.NodeID) provenance.NodeKind { return t.b.g.N
 func (t *teller) name(id provenance.NodeID) string {
 	n := t.b.g.Node(id)
 	switch n.Kind {
-	case provenance.File, provenance.Folder, provenance.RegistryValue, provenance.Exclusion:
+	case provenance.File, provenance.Folder:
+		if rest, ok := strings.CutPrefix(n.Path, `\Device\`); ok {
+			return rest // HarddiskVolume7\x.lnk: no drive letter is known
+		}
+		return n.Path
+	case provenance.RegistryValue, provenance.Exclusion:
 		return n.Path
 	case provenance.Address:
 		if h := n.Attr("DestinationHostname"); h != "" {
@@ -133,7 +173,21 @@ func (t *teller) name(id provenance.NodeID) string {
 			}
 		}
 	}
-	return n.Label
+	return clip(n.Label)
+}
+
+// clip shortens names that hold a payload, such as a service's that is called a
+// piece of a program; the node has the whole.
+func clip(name string) string {
+	const most = 60
+	if len(name) <= most {
+		return name
+	}
+	cut := most
+	for cut > 0 && !utf8.RuneStart(name[cut]) {
+		cut--
+	}
+	return name[:cut] + "…"
 }
 
 // into puts an arrow into the open chapter of that key, or a new one if the last
@@ -218,6 +272,33 @@ func (t *teller) unitOf(process provenance.NodeID) provenance.NodeID {
 		}
 	}
 	return ""
+}
+
+// note tells of services and tasks of which the registration is recorded, but
+// not who did it: no arrow leads to them.
+func (t *teller) note() {
+	if !t.b.joined {
+		return
+	}
+	told := map[provenance.NodeID]bool{}
+	for _, c := range t.chapters {
+		if c.key == "unit-registered" {
+			told[c.edges[0].To] = true
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(t.b.core)) {
+		n := t.b.g.Node(id)
+		if told[id] || n.Attr("ServiceDll") == "" && n.Attr("ImagePath") == "" && n.Attr("TaskAction") == "" {
+			continue
+		}
+		c := &chapter{key: "unit-noted", actor: id, first: n.First, order: 2, nodes: map[provenance.NodeID]bool{id: true}, things: []string{n.Label}}
+		for _, a := range t.b.alerts {
+			if a.Node == id && a.Rule.Behaviour != "" {
+				c.act(a.Rule.Behaviour)
+			}
+		}
+		t.chapters = append(t.chapters, c)
+	}
 }
 
 // edge finds the chapter of an arrow that is not a plain start.
@@ -344,9 +425,9 @@ func (t *teller) fileEdge(e *provenance.Edge, from, to provenance.NodeKind) {
 	case provenance.File, provenance.Folder:
 		if from == provenance.Process {
 			// Written to a volume that the story knows the actor wrote to.
-			for _, x := range t.b.g.Out(e.From) {
-				if t.kind(x.To) == provenance.Volume && t.b.shown[x.To] && t.on(x.To, e.To) {
-					volume = x.To
+			for _, v := range t.volumesOf(e.From) {
+				if t.on(v, e.To) {
+					volume = v
 				}
 			}
 		}
@@ -381,10 +462,16 @@ func (t *teller) fileEdge(e *provenance.Edge, from, to provenance.NodeKind) {
 	t.into("wrote", string(actor), e, actor, t.name(e.To))
 }
 
-// on reports whether a file's path is on a volume, by its drive letter.
+// on reports whether a file's path is on a volume, by its drive letter or its
+// device name.
 func (t *teller) on(volume, file provenance.NodeID) bool {
-	l := strings.ToLower(t.b.g.Node(volume).Attr("DriveLetter"))
-	return l != "" && strings.HasPrefix(strings.ToLower(t.b.g.Node(file).Path), l)
+	path := strings.ToLower(t.b.g.Node(file).Path)
+	for _, name := range []string{"DriveLetter", "DeviceName"} {
+		if v := strings.ToLower(t.b.g.Node(volume).Attr(name)); v != "" && strings.HasPrefix(path, v+`\`) {
+			return true
+		}
+	}
+	return false
 }
 
 // beside are chapters that a process has besides what it was started for.
@@ -546,7 +633,9 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 	switch c.key {
 	case "volume-attached":
 		n := g.Node(c.edges[0].From)
-		if s := n.Attr("Serial"); s != "" {
+		if s := n.Attr("Serial"); s != "" && n.Reason == "letter-not-recorded" {
+			return "volume-attached-no-letter", []string{things, n.Host, s}
+		} else if s != "" {
 			return "volume-attached", []string{things, n.Host, s}
 		}
 		return "volume-attached-no-serial", []string{things, n.Host}
@@ -567,6 +656,9 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 			return "copied-mock", []string{actor, things}
 		}
 	case "wrote":
+		if len(c.also) > 0 {
+			return "connected-wrote", []string{actor, list(c.also), things}
+		}
 		if c.has("dropped-program") {
 			return "dropped", []string{actor, things}
 		}
@@ -580,18 +672,33 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 				n = g.Node(e.To)
 			}
 		}
+		key := "elevated"
 		if c.has("auto-elevation", "mock-folder", "uac-bypass") {
-			return "elevated-silently", []string{n.Path, n.Attr("IntegrityLevel")}
+			key = "elevated-silently"
 		}
-		return "elevated", []string{n.Path, n.Attr("IntegrityLevel")}
+		if c.by != "" {
+			return key + "-started", []string{t.name(c.by), n.Path, n.Attr("IntegrityLevel")}
+		}
+		return key, []string{n.Path, n.Attr("IntegrityLevel")}
 	case "loaded":
+		key := "loaded"
 		if c.has("side-load") {
-			return "side-loaded", []string{actor, things}
+			key = "side-loaded"
 		}
+		if c.by != "" {
+			return key + "-renamed", []string{actor, things, t.name(c.by)}
+		}
+		return key, []string{actor, things}
 	case "excluded":
 		return "excluded", []string{actor, things}
 	case "unit-registered":
 		return t.registered(c)
+	case "unit-noted":
+		n := g.Node(c.actor)
+		if n.Kind == provenance.Task {
+			return "task-registered-unknown", []string{n.Path, n.Attr("TaskAction")}
+		}
+		return "service-registered-unknown", []string{clip(n.Label), cmp.Or(n.Attr("ServiceDll"), n.Attr("ImagePath"))}
 	case "unit-ran":
 		return t.ran(c)
 	case "value-set":
@@ -603,6 +710,9 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 			return "registry-set", []string{actor, things}
 		}
 	case "value-ran":
+		if len(c.also) > 0 {
+			return "run-key-ran-connected", []string{things, t.name(c.edges[0].To), list(c.also)}
+		}
 		return "run-key-ran", []string{things, t.name(c.edges[0].To)}
 	case "connected":
 		reached := false
@@ -621,8 +731,12 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		return t.toVolume(c)
 	case "started":
 		switch {
+		case c.has("mining") && len(c.also) > 0:
+			return "miner-started-connected", []string{actor, things, list(c.also)}
 		case c.has("mining"):
 			return "miner-started", []string{actor, things}
+		case len(c.also) > 0:
+			return "started-connected", []string{actor, things, list(c.also)}
 		case c.has("credential-theft"):
 			return "started-credentials", []string{actor, things}
 		case c.has("cleanup"):
@@ -636,6 +750,9 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		n := g.Node(c.edges[0].From)
 		return "logged-on", []string{things, n.Path, n.Host}
 	case "renamed":
+		if c.edges[0].Join == "same-content" {
+			return "renamed-unseen", []string{t.name(c.edges[0].From), things}
+		}
 		return "renamed", []string{t.name(c.edges[0].From), things}
 	case "resolves":
 		return "resolves", []string{t.name(c.edges[0].From), things}
@@ -644,8 +761,21 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 	case "related":
 		return "related", []string{t.name(c.edges[0].From), things}
 	case "detected":
-		return "detected", []string{c.things[0], c.things[1]}
+		if len(c.nodes) == 1 {
+			for id := range c.nodes {
+				if n := g.Node(id); n.Kind == provenance.Gap && n.Reason == "log-cleared" {
+					return "log-cleared", []string{n.Label, n.Host}
+				}
+			}
+		}
+		return "detected", []string{things, c.rule}
 	case "file-ran":
+		if len(c.edges) == 1 && c.edges[0].Verb == provenance.Executed {
+			if z := g.Node(c.edges[0].From).Attr("ZoneId"); z == "3" || z == "4" {
+				return "download-executed", []string{things}
+			}
+			return "file-executed", []string{things}
+		}
 		return "file-ran", []string{things, actor}
 	}
 	return c.key, []string{actor, things}
@@ -721,10 +851,13 @@ func (t *teller) registered(c *chapter) (string, []string) {
 		if k := t.kind(e.From); k == provenance.Process || k == provenance.Logon {
 			if by == "" || e.Verb == provenance.Registered {
 				by = t.name(t.behalf(e.From))
+				if n := t.b.g.Node(e.From); k == provenance.Logon && n.Path != "" && n.Path != n.Label {
+					by += " (" + n.Path + ")" // from where
+				}
 			}
 		}
 	}
-	name := n.Label
+	name := clip(n.Label)
 	if n.Kind == provenance.Task {
 		name = n.Path
 	}
@@ -751,7 +884,7 @@ func (t *teller) ran(c *chapter) (string, []string) {
 		switch e.Verb {
 		case provenance.RanAs:
 			n := t.b.g.Node(e.From)
-			unit = n.Label
+			unit = clip(n.Label)
 			if n.Kind == provenance.Task {
 				kind, unit = "task", n.Path
 			}
@@ -762,8 +895,13 @@ func (t *teller) ran(c *chapter) (string, []string) {
 	if unit == "" {
 		return "started", []string{process, dll}
 	}
-	if dll != "" {
+	switch {
+	case dll != "" && len(c.also) > 0:
+		return "service-loaded-connected", []string{unit, process, dll, list(c.also)}
+	case dll != "":
 		return "service-loaded", []string{unit, process, dll}
+	case len(c.also) > 0:
+		return kind + "-ran-connected", []string{unit, process, list(c.also)}
 	}
 	return kind + "-ran", []string{unit, process}
 }
@@ -802,11 +940,26 @@ func lure(path string) int {
 // Sentence is a step of the story in the language. Characters in telemetry that
 // mislead the eye are made visible.
 func (i *Incident) Sentence(s Step, l i18n.Lang) string {
-	args := make([]string, len(s.Args))
-	for n, a := range s.Args {
+	args := i.StepArgs(s, l)
+	for n, a := range args {
 		args[n] = visible.Text(a)
 	}
 	return l.T("story."+s.Key, args...)
+}
+
+// StepArgs are a step's arguments for a reader of the language: as in Args,
+// except that a rule is called by its title there.
+func (i *Incident) StepArgs(s Step, l i18n.Lang) []string {
+	args := slices.Clone(s.Args)
+	if s.Key == "detected" && len(args) == 2 {
+		for _, d := range i.Detections {
+			if d.Rule.Name == args[1] {
+				args[1] = d.Rule.TitleIn(string(l))
+				break
+			}
+		}
+	}
+	return args
 }
 
 // titleOrder are the behaviours that a title tells of, in its order; the first
@@ -875,7 +1028,7 @@ func (i *Incident) Title(l i18n.Lang) string {
 		}
 		clauses = append(clauses, l.T("title."+k))
 	}
-	if subject == "" && len(clauses) < 2 {
+	if len(clauses) == 0 && i.oneRule() && !slices.Contains(i.TitleKeys, "subject-log-cleared") || subject == "" && len(clauses) < 2 {
 		return i.plainTitle(l)
 	}
 	if subject == "" {
@@ -889,6 +1042,11 @@ func (i *Incident) Title(l i18n.Lang) string {
 		return l.T("title.on-host", head, i.where())
 	}
 	return l.T("title.with", head, strings.Join(clauses, l.T("title.comma")))
+}
+
+// oneRule reports whether all detections are of one rule.
+func (i *Incident) oneRule() bool {
+	return !slices.ContainsFunc(i.Detections, func(d Placed) bool { return d.Rule.ID != i.Detections[0].Rule.ID })
 }
 
 // plainTitle names the most severe detection, the first of those, what it is
@@ -912,7 +1070,7 @@ func (i *Incident) plainTitle(l i18n.Lang) string {
 	if label == "" {
 		return l.T("title.on-host", top.Rule.TitleIn(string(l)), i.where())
 	}
-	return l.T("title.detection", top.Rule.TitleIn(string(l)), visible.Text(label), i.where())
+	return l.T("title.detection", top.Rule.TitleIn(string(l)), visible.Text(clip(label)), i.where())
 }
 
 func (i *Incident) where() string { return visible.Text(strings.Join(i.Hosts, ", ")) }

@@ -2,13 +2,13 @@ package incident_test
 
 import (
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ashiato/internal/detect"
 	"ashiato/internal/event"
@@ -16,40 +16,22 @@ import (
 	"ashiato/internal/incident"
 	"ashiato/internal/normalize"
 	"ashiato/internal/provenance"
+	"ashiato/internal/ruleset"
 	"ashiato/internal/scenario"
-	"ashiato/internal/sigma"
 	"ashiato/internal/world"
 )
-
-var packFS = os.DirFS(filepath.Join("..", "..", "rules"))
 
 // pack compiles the shipped rules.
 func pack(t testing.TB) *detect.Engine {
 	t.Helper()
-	var all []*sigma.Rule
-	err := fs.WalkDir(packFS, ".", func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".yml") {
-			return err
-		}
-		data, err := fs.ReadFile(packFS, path)
-		if err != nil {
-			return err
-		}
-		parsed, errs := sigma.Parse(path, data)
-		for _, err := range errs {
-			t.Error(err)
-		}
-		all = append(all, parsed...)
-		return nil
-	})
+	set, err := ruleset.Load(ruleset.Options{Pack: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	engine, errs := sigma.Compile(all, sigma.Options{})
-	for _, err := range errs {
-		t.Error(err)
+	for _, p := range set.Problems {
+		t.Error(p)
 	}
-	return detect.New(engine, nil)
+	return set.Engine
 }
 
 func find(engine *detect.Engine, events []*event.Event) []detect.Detection {
@@ -134,8 +116,9 @@ func TestSeedScenario(t *testing.T) {
 		}
 	}
 	want := []string{
-		"volume-attached", "script-started", "mock-folder-created", "copied-mock", "elevated-silently", "side-loaded", "excluded",
-		"dropped", "service-registered", "service-loaded", "task-registered", "task-ran", "miner-started", "mining", "volume-attached", "spread", "volume-elsewhere",
+		"volume-attached", "shortcut-opened", "script-started", "mock-folder-created", "copied-mock", "elevated-silently-started", "side-loaded-renamed", "excluded",
+		"dropped", "service-registered", "service-loaded", "task-registered", "task-ran-connected", "connected-wrote", "miner-started-connected",
+		"volume-attached", "spread", "volume-elsewhere",
 	}
 	var keys []string
 	for _, s := range i.Story {
@@ -150,7 +133,7 @@ func TestSeedScenario(t *testing.T) {
 	if at < len(want) {
 		t.Errorf("the story lacks %q in its place; it goes %v", want[at], keys)
 	}
-	if len(i.Story) > 30 || len(i.Nodes) > 60 {
+	if len(i.Story) > 20 || len(i.Nodes) > 60 {
 		t.Errorf("%d steps, %d nodes: too many to read", len(i.Story), len(i.Nodes))
 	}
 	kinds := map[string]int{}
@@ -370,5 +353,152 @@ func TestSizeIsBoundedAndCounted(t *testing.T) {
 	}
 	if i := incidents[0]; len(i.Nodes) > 111 || i.Cut < 400 {
 		t.Errorf("%d nodes, %d cut", len(i.Nodes), i.Cut)
+	}
+}
+
+// registered writes the service manager's record of a new service.
+func (l *log) registered(name string) *event.Event {
+	return l.add("Service Control Manager", "System", 7045, "ServiceName", name, "ImagePath", `C:\x.exe /`+name)
+}
+
+func TestABurstIsOneIncident(t *testing.T) {
+	l := newLog()
+	for n := range 40 {
+		l.detect(l.registered(fmt.Sprintf("svc%02d", n)), detect.High, "lateral-movement")
+	}
+	l.clock += time.Hour
+	l.detect(l.registered("later"), detect.High, "lateral-movement")
+	g, incidents := l.judge()
+	sound(t, g, incidents)
+	if len(incidents) != 2 {
+		t.Fatalf("%d incidents, want the burst and the one that came later", len(incidents))
+	}
+	burst, later := incidents[0], incidents[1]
+	if len(burst.Detections) != 40 || len(burst.Nodes) != 24 || burst.Cut != 16 || len(burst.Story) != 1 {
+		t.Errorf("%d detections, %d nodes, %d cut, %d steps", len(burst.Detections), len(burst.Nodes), burst.Cut, len(burst.Story))
+	}
+	if got := burst.Sentence(burst.Story[0], i18n.English); got != "svc00, svc01, svc02, svc03, … +36: Test of lateral-movement" {
+		t.Errorf("the burst reads %q", got)
+	}
+	if burst.Score >= 10*later.Score {
+		t.Errorf("one happening forty times scores %d, once %d", burst.Score, later.Score)
+	}
+	if got := later.Sentence(later.Story[0], i18n.English); got != `The service later, which runs C:\x.exe /later, was registered; who did it was not recorded` {
+		t.Errorf("it reads %q", got)
+	}
+}
+
+func TestFewAlikeAreNoBurst(t *testing.T) {
+	l := newLog()
+	for n := range 4 {
+		l.detect(l.registered(fmt.Sprintf("svc%d", n)), detect.High, "lateral-movement")
+	}
+	for n := range 5 {
+		l.detect(l.start(10+10*n, 1, fmt.Sprintf(`C:\%d.exe`, n), "x", `C:\Windows\explorer.exe`), detect.High, "x")
+	}
+	g, incidents := l.judge()
+	sound(t, g, incidents)
+	if len(incidents) != 9 {
+		t.Errorf("%d incidents, want 9", len(incidents))
+	}
+}
+
+func TestStepsThatTellOneThing(t *testing.T) {
+	const (
+		cmd = `C:\Windows\System32\cmd.exe`
+		sys = `C:\Windows\System32\`
+	)
+	for _, c := range []struct {
+		name string
+		log  func(*log)
+		want []string
+	}{
+		{"a start and what it connected to", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.High, "")
+			l.start(11, 10, `C:\a.exe`, "a", cmd)
+			l.sysmon(3, "ProcessGuid", guid(11), "ProcessId", "1011", "Image", `C:\a.exe`, "DestinationIp", "203.0.113.4", "DestinationPort", "443")
+		}, []string{"explorer.exe started cmd.exe", "cmd.exe started a.exe, which connected to 203.0.113.4:443"}},
+		{"long after the start", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.High, "")
+			l.clock += time.Hour
+			l.sysmon(3, "ProcessGuid", guid(10), "ProcessId", "1010", "Image", cmd, "DestinationIp", "203.0.113.4", "DestinationPort", "443")
+		}, []string{"explorer.exe started cmd.exe", "cmd.exe connected to 203.0.113.4:443"}},
+		{"a download", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.High, "")
+			l.clock += time.Hour
+			l.sysmon(3, "ProcessGuid", guid(10), "ProcessId", "1010", "Image", cmd, "DestinationIp", "203.0.113.4", "DestinationPort", "443")
+			l.write(10, cmd, `C:\b.exe`)
+			l.start(12, 10, `C:\b.exe`, "b", cmd)
+		}, []string{"explorer.exe started cmd.exe", `cmd.exe connected to 203.0.113.4:443 and then wrote C:\b.exe`, "cmd.exe started b.exe"}},
+		{"tools of a registration", func(l *log) {
+			l.detect(l.start(9, 1, `C:\a.exe`, "a", `C:\Windows\explorer.exe`), detect.High, "")
+			l.detect(l.start(10, 9, sys+"sc.exe", `sc create Svc binPath= C:\x.exe`, `C:\a.exe`), detect.High, "service-persistence")
+			l.start(11, 9, sys+"sc.exe", "sc start Svc", `C:\a.exe`)
+			l.start(12, 9, sys+"sc.exe", "sc start Other", `C:\a.exe`)
+		}, []string{"explorer.exe started a.exe", `a.exe registered the service Svc, which runs C:\x.exe`, "a.exe started sc.exe"}},
+		{"a rename that no record shows", func(l *log) {
+			l.start(9, 1, cmd, "cmd", `C:\Windows\explorer.exe`)
+			l.sysmon(29, "ProcessGuid", guid(9), "ProcessId", "1009", "Image", cmd, "TargetFilename", `C:\d\a.dat`, "Hashes", "SHA256=CD")
+			l.start(10, 9, `C:\d\p.exe`, "p", cmd)
+			l.detect(l.sysmon(7, "ProcessGuid", guid(10), "ProcessId", "1010", "Image", `C:\d\p.exe`, "ImageLoaded", `C:\d\p.dll`, "Hashes", "SHA256=CD", "Signed", "false"), detect.High, "side-load")
+		}, []string{
+			`cmd.exe wrote C:\d\a.dat`, "cmd.exe started p.exe",
+			`p.exe loaded the planted C:\d\p.dll (DLL side-loading), which has the same content as C:\d\a.dat; the renaming itself was not recorded`,
+		}},
+		{"it began before", func(l *log) {
+			l.start(10, 9, cmd, "cmd", `C:\old.exe`)
+			l.detect(l.start(11, 10, `C:\a.exe`, "a", cmd), detect.High, "")
+			l.write(11, `C:\a.exe`, `C:\b.exe`)
+			l.start(12, 11, `C:\b.exe`, "b", `C:\a.exe`)
+		}, []string{"It began before recording did; the first thing seen is old.exe", "old.exe started a.exe", `a.exe wrote C:\b.exe`, "a.exe started b.exe"}},
+		{"a download that a person ran", func(l *log) {
+			const chrome = `C:\Program Files\Google\Chrome\Application\chrome.exe`
+			l.sysmon(15, "ProcessGuid", guid(5), "ProcessId", "1005", "Image", chrome, "TargetFilename", `C:\d\a.exe:Zone.Identifier`, "Contents", "[ZoneTransfer]  ZoneId=3")
+			l.start(10, 1, `C:\d\a.exe`, "a.exe", `C:\Windows\explorer.exe`)
+			l.detect(l.start(11, 10, `C:\b.exe`, "b", `C:\d\a.exe`), detect.High, "")
+		}, []string{`The file C:\d\a.exe, which came from the internet, was run`, "a.exe started b.exe"}},
+		{"a cleared log", func(l *log) {
+			l.detect(l.security(1102, "SubjectUserName", "x"), detect.High, "log-cleared")
+		}, []string{"The event log Security was cleared on PC"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLog()
+			c.log(l)
+			g, incidents := l.judge()
+			sound(t, g, incidents)
+			if len(incidents) != 1 {
+				t.Fatalf("%d incidents", len(incidents))
+			}
+			i := incidents[0]
+			var got []string
+			for _, s := range i.Story {
+				got = append(got, i.Sentence(s, i18n.English))
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("the story goes\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+			}
+		})
+	}
+}
+
+// TestSeedScenarioBySecurityAlone holds that a stick of which no record has the
+// drive letter is still the one that was infected, and that this is said.
+func TestSeedScenarioBySecurityAlone(t *testing.T) {
+	g, incidents := judge(pack(t), scenarioEvents(t, "telemetry", "security").Events)
+	sound(t, g, incidents)
+	serious := atLeast(incidents, detect.Medium)
+	if len(serious) != 1 {
+		t.Fatalf("%d incidents, want 1", len(serious))
+	}
+	story := dump(serious[0], i18n.English)
+	for _, want := range []string{
+		`The user opened the shortcut E:\USB Drive.lnk, and wscript.exe ran the script E:\rootdir\x817994.vbs`,
+		"USB volume Kioxia TransMemory (serial 6C8FE0A41D77; its drive letter was not recorded) was attached",
+		`Another stick was infected: on Kioxia TransMemory, svchost.exe moved or hid files (82 accesses) and wrote HarddiskVolume7\USB Drive.lnk`,
+		"The volume Kioxia TransMemory (serial 6C8FE0A41D77) was then attached to LAPTOP-K4M",
+	} {
+		if !strings.Contains(story, want) {
+			t.Errorf("no %q in\n%s", want, story)
+		}
 	}
 }

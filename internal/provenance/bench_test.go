@@ -1,10 +1,16 @@
 package provenance
 
 import (
+	"context"
 	"fmt"
+	"runtime"
+	"sync"
 	"testing"
 
+	"ashiato/internal/corpus"
 	"ashiato/internal/event"
+	"ashiato/internal/normalize"
+	"ashiato/internal/source/files"
 	"ashiato/internal/world"
 )
 
@@ -36,4 +42,54 @@ func BenchmarkBuild(b *testing.B) {
 		builder.Build()
 	}
 	b.ReportMetric(float64(len(events)*b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// BenchmarkRecordings builds the graph of real recordings, each by itself, and
+// reports what a million events leave in memory.
+func BenchmarkRecordings(b *testing.B) {
+	root := corpus.Dir(b, "otrf/atomic/windows")
+	total, live := 0, uint64(0)
+	for _, folder := range []string{"persistence", "lateral_movement", "credential_access"} {
+		b.Run(folder, func(b *testing.B) {
+			var mu sync.Mutex
+			var events []*event.Event
+			files.Scan(context.Background(), []string{root + "/" + folder}, files.Options{Jobs: 2}, func(batch []*event.Event) {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, e := range batch {
+					normalize.Event(e)
+					events = append(events, e)
+				}
+			})
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				builder := NewBuilder(world.New(world.Limits{}))
+				for _, e := range events {
+					builder.Add(e)
+				}
+				builder.Build()
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(len(events)*b.N)/b.Elapsed().Seconds(), "events/s")
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			builder := NewBuilder(world.New(world.Limits{}))
+			for _, e := range events {
+				builder.Add(e)
+			}
+			g := builder.Build()
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			// What the events' own memory shares with the graph is not counted.
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(len(events)), "MB/Mevents")
+			runtime.KeepAlive(g)
+			runtime.KeepAlive(events)
+			total, live = total+len(events), live+after.HeapAlloc-before.HeapAlloc
+		})
+	}
+	if total > 0 {
+		b.Logf("%d events, %.0f MB live per million", total, float64(live)/float64(total))
+	}
 }

@@ -38,6 +38,7 @@ func (b *Builder) Build() *Graph {
 		world: w, limit: b.limit,
 		nodes: map[NodeID]*Node{}, edges: map[edgeKey]*Edge{}, out: map[NodeID][]*Edge{}, in: map[NodeID][]*Edge{},
 		written: map[string][]write{}, folders: map[string]bool{}, units: map[*world.Process]bool{},
+		services: map[string][]time.Time{},
 	}
 	j := &joiner{Graph: g, w: w, records: w.Records(), processes: w.Processes(), used: map[string]bool{}}
 	g.hubs = measureHubs(j.processes)
@@ -184,8 +185,11 @@ func (j *joiner) tree() {
 				last[k] = p
 			}
 		}
+		// A parent of which only the process id is known may be a broker as well
+		// as not: services.exe in records that do not name parents.
+		unknown := p.Parent.Implied && p.Parent.Image == ""
 		f := fact{
-			from: parent, to: child, verb: Started, class: ClassA, skeleton: !twin,
+			from: parent, to: child, verb: Started, class: ClassA, skeleton: !twin && !unknown,
 			join: "parent-pid", t: p.Start, refs: p.Evidence,
 		}
 		switch {

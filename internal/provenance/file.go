@@ -85,6 +85,11 @@ func (g *Graph) file(host, path string, t time.Time, refs []event.EvidenceRef) *
 	}
 	return g.add(id(kind, host, key), kind, host, t, refs, func(n *Node) {
 		n.Label, n.Path = world.Base(path), path
+		if l, ok := world.Letter(key); ok && len(key) < len(path) && strings.HasPrefix(path, `\Device\`) && len(strings.ToLower(path)) == len(path) {
+			// People know the letter; the record's own name stays beside it.
+			n.Path = strings.ToUpper(string(l)) + ":" + path[len(path)-len(key)+2:]
+			n.Attrs = []event.Field{{Name: "ObjectName", Value: path}}
+		}
 	})
 }
 
@@ -258,7 +263,7 @@ func (j *joiner) files() {
 				})
 			}
 		}
-		if p.Implied {
+		if p.Implied && p.CommandLine == "" {
 			continue
 		}
 		seen := map[string]bool{p.ImageKey(): true}

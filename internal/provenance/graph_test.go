@@ -60,6 +60,12 @@ func (l *log) by(id uint32, seq int, image string, more ...string) *event.Event 
 	return l.sysmon(id, append([]string{"ProcessGuid", guid(seq), "ProcessId", fmt.Sprint(1000 + seq), "Image", image}, more...)...)
 }
 
+// access writes a record of "Audit Removable Storage".
+func (l *log) access(seq, mask int, object string) {
+	e := l.security(4663, "ObjectType", "File", "ObjectName", object, "ProcessId", fmt.Sprintf("0x%x", 1000+seq), "AccessMask", fmt.Sprintf("0x%x", mask))
+	e.Task = removable
+}
+
 func (l *log) attach(serial string) {
 	l.add("Microsoft-Windows-Partition", "Microsoft-Windows-Partition/Diagnostic", 1006,
 		"SerialNumber", serial, "BusType", "7", "Capacity", "1000", "ParentId", `USB\VID_1&PID_2\`+serial)
@@ -319,6 +325,92 @@ func TestJoins(t *testing.T) {
 			[]string{"[a.exe connected 203.0.113.4:443 A own-record]", "[a.exe resolved x.example A own-record]", "[x.example resolved 203.0.113.4:443 B query-result]"},
 			nil,
 		},
+		{
+			"a parent of which only the process id is known may be a broker", func(l *log) {
+				for n := range 3 {
+					l.security(4688, "NewProcessId", fmt.Sprintf("0x%x", 100+n), "NewProcessName", fmt.Sprintf(`C:\%d.exe`, n), "ProcessId", "0x1e4")
+				}
+			},
+			[]string{"[PID 484 started 0.exe B parent-pid]", "[PID 484 started 1.exe B parent-pid]"},
+			[]string{"PID 484 started 0.exe B parent-pid"},
+		},
+		{
+			"a shortcut that the shell read, by device name", func(l *log) {
+				l.start(1, 0, explorer, "explorer", `C:\Windows\System32\userinit.exe`)
+				l.attach("AAA")
+				l.access(1, 1, `\Device\HarddiskVolume6\Disk.lnk`)
+				l.start(2, 1, `C:\Windows\System32\wscript.exe`, `wscript "E:\d\a.vbs"`, explorer)
+				l.access(2, 1, `\Device\HarddiskVolume6\d\a.vbs`)
+			},
+			[]string{
+				"E: contains Disk.lnk B path-on-volume", "Disk.lnk opened wscript.exe B shortcut-then-start",
+				"[explorer.exe opened Disk.lnk A own-record]", "a.vbs interpreted wscript.exe B argument-path",
+			},
+			nil,
+		},
+		{
+			"a script of which only a child's record tells", func(l *log) {
+				l.attach("AAA")
+				l.sysmon(1, "ProcessGuid", guid(3), "ProcessId", "1003", "Image", `C:\a.exe`, "CommandLine", "a", "CurrentDirectory", `E:\d\`,
+					"ParentProcessId", "1002", "ParentImage", `C:\Windows\System32\wscript.exe`, "ParentCommandLine", `wscript "E:\d\a.vbs"`)
+			},
+			[]string{"E: contains a.vbs B path-on-volume", "a.vbs interpreted wscript.exe B argument-path", "wscript.exe started a.exe B parent-pid"},
+			nil,
+		},
+		{
+			"a scanner's reading of a shortcut starts nothing", func(l *log) {
+				l.start(1, 0, explorer, "explorer", `C:\Windows\System32\userinit.exe`)
+				l.start(9, 0, `C:\av.exe`, "av", services)
+				l.attach("AAA")
+				l.access(9, 1, `\Device\HarddiskVolume6\Disk.lnk`)
+				l.start(2, 1, `C:\Windows\System32\wscript.exe`, `wscript "E:\d\a.vbs"`, explorer)
+				l.access(2, 1, `\Device\HarddiskVolume6\d\a.vbs`)
+			},
+			[]string{"a.vbs interpreted wscript.exe B argument-path"},
+			[]string{"Disk.lnk opened wscript.exe B shortcut-then-start"},
+		},
+		{
+			"Security alone: written to a volume of which no letter is known", func(l *log) {
+				l.attach("AAA")
+				l.start(3, 1, cmdExe, `cmd /c E:\d\a.bat`, explorer)
+				l.access(3, 1, `\Device\HarddiskVolume6\d\a.bat`)
+				l.attach("BBB")
+				l.access(3, 2, `\Device\HarddiskVolume7\x.lnk`)
+				l.access(3, 2, `\Device\HarddiskVolume7\x.txt`)
+			},
+			[]string{"cmd.exe wrote BBB B path-on-volume", "cmd.exe wrote x.lnk A own-record"},
+			[]string{"cmd.exe wrote x.txt A own-record"},
+		},
+		{
+			"Security alone: a volume that may have been there before is related only", func(l *log) {
+				l.start(3, 1, `C:\a.exe`, "a", explorer)
+				l.attach("AAA")
+				l.access(3, 2, `\Device\HarddiskVolume7\x.lnk`)
+			},
+			[]string{"a.exe wrote harddiskvolume7 B path-on-volume", "[AAA related harddiskvolume7 C only-volume-attached]"},
+			[]string{"a.exe wrote AAA B path-on-volume"},
+		},
+		{
+			"a service registered again runs what came after", func(l *log) {
+				for n := range 2 {
+					l.add("Service Control Manager", "System", 7045, "ServiceName", "PSEXESVC", "ImagePath", `C:\p.exe`)
+					l.start(10+n, 9, `C:\p.exe`, `C:\p.exe`, services)
+					l.start(20+n, 10+n, fmt.Sprintf(`C:\%d.exe`, n), "x", `C:\p.exe`)
+					for range 200 {
+						l.start(50, 49, `C:\other.exe`, "other", explorer)
+					}
+				}
+			},
+			[]string{"p.exe started 0.exe A parent-guid", "p.exe started 1.exe A parent-guid"},
+			nil,
+		},
+		{
+			"a service's program is changed, which no record of its own shows", func(l *log) {
+				l.start(3, 1, `C:\Windows\System32\sc.exe`, `sc config Fax binPath= "C:\x.exe"`, cmdExe)
+			},
+			[]string{"sc.exe configured Fax A command-line"},
+			[]string{"sc.exe registered Fax A command-line"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var l log
@@ -391,5 +483,34 @@ func TestLimitsAreCounted(t *testing.T) {
 		if g.MarkNode(e) == "" {
 			t.Error("no mark")
 		}
+	}
+}
+
+func TestServicesOfOneNameAreTwoNodes(t *testing.T) {
+	var l log
+	for n := range 2 {
+		l.add("Service Control Manager", "System", 7045, "ServiceName", "PSEXESVC", "ImagePath", `C:\p.exe`)
+		l.start(10+n, 9, `C:\p.exe`, `C:\p.exe`, services)
+		for range 150 {
+			l.start(50, 49, `C:\other.exe`, "other", explorer)
+		}
+	}
+	again := l.add("Service Control Manager", "System", 7045, "ServiceName", "psexesvc", "ImagePath", `C:\p.exe`)
+	g := l.graph()
+	runs := map[NodeID]NodeID{}
+	for _, e := range g.Edges() {
+		if e.Verb == RanAs {
+			if have, ok := runs[e.From]; ok {
+				t.Errorf("%s ran %s and %s", e.From, have, e.To)
+			}
+			runs[e.From] = e.To
+		}
+	}
+	if len(runs) != 2 {
+		t.Errorf("%d services ran something: %v", len(runs), runs)
+	}
+	n := g.Node(g.MarkNode(again))
+	if n == nil || n.Kind != Service || runs[n.ID] != "" || n.Label != "psexesvc" {
+		t.Errorf("the third is %+v", n)
 	}
 }

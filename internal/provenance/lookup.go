@@ -36,11 +36,12 @@ type Graph struct {
 	out   map[NodeID][]*Edge
 	in    map[NodeID][]*Edge
 
-	sorted  bool
-	written map[string][]write // match forms of files, see fileIndex
-	folders map[string]bool    // match forms of folders that hold files
-	units   map[*world.Process]bool
-	hubs    map[string]bool // match forms of images whose fan-out was measured
+	sorted   bool
+	written  map[string][]write // match forms of files, see fileIndex
+	folders  map[string]bool    // match forms of folders that hold files
+	units    map[*world.Process]bool
+	services map[string][]time.Time // host|name → when it was registered, each time
+	hubs     map[string]bool        // match forms of images whose fan-out was measured
 }
 
 type edgeKey struct {

@@ -329,8 +329,8 @@ func (g *Graph) markRegistry(r *world.Record, actor *Node, m *Mark) {
 		m.Edges = append(m.Edges, g.in[idOf(n)]...)
 		return
 	}
-	if name, value := world.ServiceValue(object); name != "" && g.nodes[id(Service, r.Host, strings.ToLower(name))] != nil {
-		n := g.nodes[id(Service, r.Host, strings.ToLower(name))]
+	if name, value := world.ServiceValue(object); name != "" && g.nodes[g.serviceID(r.Host, name, r.Time)] != nil {
+		n := g.nodes[g.serviceID(r.Host, name, r.Time)]
 		if value == "imagepath" || value == "servicedll" {
 			m.Node = n.ID
 			for _, x := range g.in[n.ID] {

@@ -45,7 +45,10 @@ func (j *joiner) services() []service {
 	var all []service
 	for _, ws := range j.w.Services() {
 		s := service{Service: ws}
-		installed := ws.Installs[0].Time
+		installed := ws.From
+		k := fileKey(ws.Host, ws.Key())
+		j.Graph.services[k] = append(j.Graph.services[k], installed)
+		over := func(t time.Time) bool { return !ws.Until.IsZero() && !t.Before(ws.Until.Add(-slack)) }
 		program, _ := world.SplitCommand(ws.ImagePath)
 		shared := world.Base(world.PathKey(program)) == "svchost.exe"
 		add := func(p *world.Process, class Class, join string, refs ...event.EvidenceRef) {
@@ -65,7 +68,7 @@ func (j *joiner) services() []service {
 		if ws.DLL != "" {
 			for _, r := range j.loads[fileKey(ws.Host, world.PathKey(ws.DLL))] {
 				p, _ := j.w.Actor(r)
-				if p != nil && !r.Time.Before(installed.Add(-slack)) && world.Base(p.ImageKey()) == "svchost.exe" {
+				if p != nil && !r.Time.Before(installed.Add(-slack)) && !over(r.Time) && world.Base(p.ImageKey()) == "svchost.exe" {
 					add(p, ClassB, "service-dll", ws.Installs[0].Ref, r.Ref)
 				}
 			}
@@ -73,7 +76,7 @@ func (j *joiner) services() []service {
 		if ws.ImagePath != "" && len(s.runs) == 0 {
 			var fits []*world.Process
 			for _, p := range children[child{world.HostKey(ws.Host), world.CommandKey(ws.ImagePath)}] {
-				if !p.Start.Before(installed.Add(-slack)) {
+				if !p.Start.Before(installed.Add(-slack)) && !over(p.Start) {
 					fits = append(fits, p)
 				}
 			}
@@ -105,8 +108,20 @@ func startedBy(p *world.Process, names ...string) bool {
 	return image == "" || slices.Contains(names, world.Base(world.PathKey(image)))
 }
 
+// serviceID names the registration of a service that held at t. The first one
+// of a name goes by the name alone.
+func (g *Graph) serviceID(host, name string, t time.Time) NodeID {
+	key := strings.ToLower(name)
+	versions := g.services[fileKey(host, key)]
+	i := sort.Search(len(versions), func(i int) bool { return versions[i].After(t.Add(slack)) })
+	if i > 1 {
+		key += "@" + versions[i-1].Format(event.TimeFormat)
+	}
+	return id(Service, host, key)
+}
+
 func (g *Graph) service(host, name string, t time.Time, refs []event.EvidenceRef) *Node {
-	return g.add(id(Service, host, strings.ToLower(name)), Service, host, t, refs, func(n *Node) { n.Label, n.Path = name, name })
+	return g.add(g.serviceID(host, name, t), Service, host, t, refs, func(n *Node) { n.Label, n.Path = name, name })
 }
 
 // claim is a process that by its own command line or script registers a service
@@ -242,8 +257,12 @@ func (j *joiner) serviceEdges(services []service) {
 	// Services that no record of their own shows.
 	for _, k := range sortedKeys(claims) {
 		for _, c := range claims[k] {
-			if c.change || j.nodes[id(Service, c.process.Host, strings.ToLower(c.name))] != nil && j.hasRegistration(c) {
+			if c.change && c.command == "" || j.hasRegistration(c) {
 				continue
+			}
+			verb := Registered
+			if c.change {
+				verb = Configured
 			}
 			n := j.service(c.process.Host, c.name, c.t, c.refs)
 			if n == nil {
@@ -251,7 +270,7 @@ func (j *joiner) serviceEdges(services []service) {
 			}
 			n.setAttr("ImagePath", c.command)
 			j.link(fact{
-				from: j.process(c.process), to: n, verb: Registered, class: ClassA, skeleton: true,
+				from: j.process(c.process), to: n, verb: verb, class: ClassA, skeleton: true,
 				join: "command-line", t: c.t, refs: c.refs,
 			})
 		}
@@ -259,8 +278,9 @@ func (j *joiner) serviceEdges(services []service) {
 }
 
 func (j *joiner) hasRegistration(c claim) bool {
-	for _, e := range j.in[id(Service, c.process.Host, strings.ToLower(c.name))] {
-		if e.Verb == Registered && e.From == processID(c.process) {
+	for _, e := range j.out[processID(c.process)] {
+		to := j.nodes[e.To]
+		if (e.Verb == Registered || e.Verb == Configured) && to.Kind == Service && strings.EqualFold(to.Path, c.name) {
 			return true
 		}
 	}

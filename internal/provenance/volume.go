@@ -28,6 +28,9 @@ func (g *Graph) volume(v *world.Volume) *Node {
 			}
 		}
 		n.Path = n.Label
+		if n.Attr("DriveLetter") == "" {
+			n.Reason = "letter-not-recorded"
+		}
 		if v.DeviceID != "" {
 			n.Attrs = append(n.Attrs, event.Field{Name: "DeviceId", Value: v.DeviceID})
 		}
@@ -49,6 +52,9 @@ func (g *Graph) unseen(host, name string, t time.Time, refs []event.EvidenceRef)
 		if _, ok := world.Letter(name); ok {
 			n.Label = strings.ToUpper(name)
 			n.Attrs = []event.Field{{Name: "DriveLetter", Value: n.Label}}
+		} else {
+			n.Label = name[strings.LastIndexByte(name, '\\')+1:]
+			n.Attrs = []event.Field{{Name: "DeviceName", Value: name}}
 		}
 		n.Implied, n.Reason = true, "attach-not-recorded"
 	})
@@ -72,6 +78,44 @@ func (g *Graph) on(host, key string, t time.Time) []place {
 	return places
 }
 
+// access returns the removable volumes that a record of an object access is of.
+// Its path may have a device name of which no letter is known: then the volume
+// is the one whose attachment it must be (class B), or an unseen one, to which
+// the one that it might be is related.
+func (g *Graph) access(r *world.Record, key string) []place {
+	if places := g.on(r.Host, key, r.Time); len(places) > 0 {
+		return places
+	}
+	if r.Kind != event.FileAccess || r.Task != removable {
+		return nil
+	}
+	name := key
+	if rest, ok := strings.CutPrefix(key, `\device\`); ok {
+		if i := strings.IndexByte(rest, '\\'); i >= 0 {
+			name = key[:len(`\device\`)+i]
+		}
+	} else if l, ok := world.Letter(key); ok {
+		name = string(l) + ":"
+	}
+	m, sure := g.world.DeviceMount(r.Host, r.Get("TargetFilename"), r.Time)
+	if sure {
+		n := g.volume(m.Volume)
+		if n != nil {
+			n.setAttr("DeviceName", name)
+		}
+		return []place{{n, m, ClassB}}
+	}
+	cited := []event.EvidenceRef{r.Ref}
+	n := g.unseen(r.Host, name, r.Time, cited)
+	if m != nil {
+		g.link(fact{
+			from: g.volume(m.Volume), to: n, verb: Related, class: ClassC,
+			join: "only-volume-attached", t: r.Time, refs: refs(m.Volume.Evidence, cited),
+		})
+	}
+	return []place{{n, m, ClassB}}
+}
+
 // volumes draws removable volumes: that they were attached, what was started
 // from them, what was written to them, and where else they turned up.
 func (j *joiner) volumes() {
@@ -85,7 +129,8 @@ func (j *joiner) volumes() {
 	j.sameSerial()
 	shortcuts := j.shortcuts()
 	for _, p := range j.processes {
-		if !p.Implied {
+		// A child's record may tell an implied process's command line.
+		if !p.Implied || p.CommandLine != "" {
 			j.fromVolume(p, shortcuts)
 		}
 	}
@@ -98,6 +143,7 @@ func (j *joiner) volumes() {
 		switch r.Kind {
 		case event.FileAccess, event.FileAttribute:
 			j.hid(r)
+			j.put(r)
 		case event.ImageLoad:
 			key := j.w.PathOn(r.Host, r.Get("ImageLoaded"))
 			if p, _ := j.w.Actor(r); p != nil && !j.hub(p) && p.ImageKey() != key {
@@ -239,6 +285,9 @@ func (j *joiner) fromVolume(p *world.Process, shortcuts []*world.Record) {
 		if world.HostKey(r.Host) != world.HostKey(p.Host) || d < -slack || d > time.Minute {
 			continue
 		}
+		if reader, _ := j.w.Actor(r); reader != nil && p.Parent != nil && reader != p.Parent {
+			continue // a scanner's reading starts nothing
+		}
 		key := j.w.PathOn(r.Host, r.Get("TargetFilename"))
 		l, _ := world.Letter(key)
 		fits := false
@@ -263,11 +312,19 @@ func (j *joiner) fromVolume(p *world.Process, shortcuts []*world.Record) {
 		class = ClassC
 	}
 	cited := []event.EvidenceRef{nearest.Ref}
+	shell, _ := j.w.Actor(nearest)
 	j.contains(p.Host, nearest.Get("TargetFilename"), nearest.Time, cited, func(n *Node) {
 		j.link(fact{
 			from: n, to: node, verb: Opened, class: class, skeleton: true,
 			join: "shortcut-then-start", t: p.Start, refs: refs(cited, p.Evidence),
 		})
+		if shell != nil {
+			// The shell read it for its user: context, a hub carries nothing.
+			j.link(fact{
+				from: j.process(shell), to: n, verb: Opened, class: ClassA, join: "own-record",
+				t: nearest.Time, refs: cited,
+			})
+		}
 	})
 }
 
@@ -285,11 +342,11 @@ func (j *joiner) edgesBetween(volume, process *Node) []bool {
 }
 
 // shortcuts are the records of .lnk files in the root of a drive other than C:
-// being opened.
+// being read.
 func (j *joiner) shortcuts() []*world.Record {
 	var found []*world.Record
 	for _, r := range j.records {
-		if r.Kind != event.FileAccess && r.Kind != event.FileCreate {
+		if r.Kind != event.FileAccess || r.ID == 4656 || r.Number("AccessMask")&rightReadData == 0 {
 			continue
 		}
 		key := j.w.PathOn(r.Host, r.Get("TargetFilename"))
@@ -331,6 +388,8 @@ func (j *joiner) toVolume(w *write) {
 // Access rights of Security 4656 and 4663, [MS-DTYP] 2.4.3 and file rights of
 // the Windows SDK.
 const (
+	rightReadData        = 0x1
+	rightWriteData       = 0x2
 	rightWriteAttributes = 0x100
 	rightDelete          = 0x10000
 	removable            = 12812 // the task category of "Audit Removable Storage"
@@ -348,35 +407,41 @@ func (j *joiner) hid(r *world.Record) *Edge {
 	if p == nil {
 		return nil
 	}
-	key := j.w.PathOn(r.Host, r.Get("TargetFilename"))
-	places := j.on(r.Host, key, r.Time)
-	if len(places) == 0 {
-		if r.Task != removable {
-			return nil
-		}
-		// The record says that the medium is removable, by a device name of
-		// which no letter is known: the one volume without a letter.
-		if waiting := j.w.Unlettered(r.Host, r.Time); len(waiting) == 1 {
-			places = []place{{j.volume(waiting[0].Volume), waiting[0], ClassB}}
-		}
-	}
-	if len(places) == 0 {
-		name := key
-		if rest, ok := strings.CutPrefix(key, `\device\`); ok {
-			if i := strings.IndexByte(rest, '\\'); i >= 0 {
-				name = key[:len(`\device\`)+i]
-			}
-		} else if l, ok := world.Letter(key); ok {
-			name = string(l) + ":"
-		}
-		places = []place{{j.unseen(r.Host, name, r.Time, []event.EvidenceRef{r.Ref}), nil, ClassB}}
-	}
 	var e *Edge
-	for _, at := range places {
+	for _, at := range j.access(r, j.w.PathOn(r.Host, r.Get("TargetFilename"))) {
 		e = j.link(fact{
 			from: j.process(p), to: at.node, verb: Hid, class: at.class, skeleton: true,
 			join: "path-on-volume", t: r.Time, refs: []event.EvidenceRef{r.Ref},
 		})
 	}
 	return e
+}
+
+// put joins a process to the volume to which, as Security says, it wrote a
+// program, script or shortcut. Sysmon may have said so already.
+func (j *joiner) put(r *world.Record) {
+	key := j.w.PathOn(r.Host, r.Get("TargetFilename"))
+	if r.Kind != event.FileAccess || r.ID == 4656 || r.Number("AccessMask")&rightWriteData == 0 || !programExts[world.Ext(key)] {
+		return
+	}
+	p, _ := j.w.Actor(r)
+	if p == nil || j.hub(p) {
+		return
+	}
+	known := false
+	if w := j.lastWrite(r.Host, key, r.Time); w != nil && w.process == p && r.Time.Sub(w.t) <= 2*time.Second {
+		known = true
+	}
+	cited := []event.EvidenceRef{r.Ref}
+	for _, at := range j.access(r, key) {
+		n := j.file(r.Host, r.Get("TargetFilename"), r.Time, cited)
+		j.link(fact{
+			from: j.process(p), to: n, verb: Wrote, class: ClassA, skeleton: true,
+			join: "own-record", t: r.Time, refs: cited, corroborates: known,
+		})
+		j.link(fact{
+			from: j.process(p), to: at.node, verb: Wrote, class: at.class, skeleton: true,
+			join: "path-on-volume", t: r.Time, refs: cited, corroborates: known,
+		})
+	}
 }

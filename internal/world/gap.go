@@ -36,7 +36,10 @@ type entry struct {
 
 // note remembers that a record with this number was given.
 func (w *World) note(e *event.Event) {
-	h := HostKey(e.Host)
+	if e.Flags&(event.Carved|event.BadChecksum) != 0 {
+		return // damage may have invented its host, number and time
+	}
+	h := w.hostKey(e.Host)
 	s := w.hosts[h]
 	if s == nil {
 		s = &span{name: w.intern(e.Host), first: e.Time, last: e.Time}
@@ -51,10 +54,10 @@ func (w *World) note(e *event.Event) {
 	if e.Time.After(s.last) {
 		s.last = e.Time
 	}
-	if e.Ref.RecordID == 0 || e.Flags&event.Carved != 0 {
+	if e.Ref.RecordID == 0 {
 		return
 	}
-	k := logKey{w.intern(h), w.intern(strings.ToLower(e.Channel)), w.intern(e.Ref.File)}
+	k := logKey{h, w.lower(e.Channel), w.intern(e.Ref.File)}
 	w.logs[k] = append(w.logs[k], entry{e.Ref.RecordID, e.Logged.UnixNano()})
 }
 
@@ -65,31 +68,64 @@ type hole struct {
 	count    int
 }
 
+// holesIn finds the holes of a log that one file holds. It sorts the list.
+func holesIn(list []entry) []hole {
+	slices.SortFunc(list, func(a, b entry) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.t, b.t)) })
+	var holes []hole
+	for i := 0; i < len(list); {
+		j := i
+		for j < len(list) && list[j].id == list[i].id {
+			j++
+		}
+		if j == len(list) {
+			break
+		}
+		if missing := list[j].id - list[i].id - 1; missing > 0 && list[j].t >= list[i].t {
+			holes = append(holes, newHole(list[i].t, list[j].t, missing))
+		}
+		i = j
+	}
+	return holes
+}
+
+func newHole(from, to int64, missing uint64) hole {
+	return hole{time.Unix(0, from).UTC(), time.Unix(0, to).UTC(), int(min(missing, 1<<40))}
+}
+
 func (w *World) resolveGaps() {
 	type numbered struct {
 		entry
 		file string
 	}
+	w.holes = map[logKey][]hole{}
+	files := map[logKey]int{}
+	for k := range w.logs {
+		k.file = ""
+		files[k]++
+	}
 	all := map[logKey][]numbered{}
 	for k, list := range w.logs {
 		file := k.file
 		k.file = ""
+		if files[k] == 1 {
+			w.holes[k] = holesIn(list)
+			continue
+		}
 		for _, e := range list {
 			all[k] = append(all[k], numbered{e, file})
 		}
 	}
-	w.holes = map[logKey][]hole{}
 	for k, list := range all {
 		slices.SortFunc(list, func(a, b numbered) int {
 			return cmp.Or(cmp.Compare(a.id, b.id), strings.Compare(a.file, b.file), cmp.Compare(a.t, b.t))
 		})
-		files := map[string]bool{}
+		holding := map[string]bool{}
 		for i := 0; i < len(list); {
 			// The files that hold this number, then the next number.
 			j := i
-			clear(files)
+			clear(holding)
 			for j < len(list) && list[j].id == list[i].id {
-				files[list[j].file] = true
+				holding[list[j].file] = true
 				j++
 			}
 			if j == len(list) {
@@ -98,13 +134,11 @@ func (w *World) resolveGaps() {
 			next := list[j].id
 			together := false
 			for n := j; n < len(list) && list[n].id == next; n++ {
-				together = together || files[list[n].file]
+				together = together || holding[list[n].file]
 			}
 			// Numbers that restart, as in a log that was made anew, go back in time.
 			if missing := next - list[i].id - 1; missing > 0 && together && list[j].t >= list[i].t {
-				w.holes[k] = append(w.holes[k], hole{
-					time.Unix(0, list[i].t).UTC(), time.Unix(0, list[j].t).UTC(), int(min(missing, 1<<40)),
-				})
+				w.holes[k] = append(w.holes[k], newHole(list[i].t, list[j].t, missing))
 			}
 			i = j
 		}
@@ -150,7 +184,8 @@ func (w *World) resolveGaps() {
 
 func compareGaps(a, b Gap) int {
 	return cmp.Or(strings.Compare(a.Host, b.Host), a.From.Compare(b.From), strings.Compare(a.Reason, b.Reason),
-		strings.Compare(a.Channel, b.Channel), a.To.Compare(b.To), cmp.Compare(a.Count, b.Count))
+		strings.Compare(a.Channel, b.Channel), a.To.Compare(b.To), cmp.Compare(a.Count, b.Count),
+		slices.CompareFunc(a.Evidence, b.Evidence, event.EvidenceRef.Compare))
 }
 
 // holesOf merges the holes of one log that touch a span; a zero from means all.

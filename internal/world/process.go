@@ -1,9 +1,9 @@
 package world
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"sort"
@@ -68,12 +68,8 @@ func (p *Process) ImageKey() string { return p.key }
 // Security 4697 and 4702 records: bytes 0–3 machine, 4–7 start time (Unix
 // seconds), 8–15 little-endian start key.
 func ParseGUID(guid string) (start time.Time, key uint64, ok bool) {
-	h := strings.ReplaceAll(strings.Trim(guid, "{}"), "-", "")
-	if len(h) != 32 {
-		return start, 0, false
-	}
-	var b [16]byte
-	if _, err := hex.Decode(b[:], []byte(h)); err != nil || b == [16]byte{} {
+	b, ok := guidBytes(guid)
+	if !ok {
 		return start, 0, false
 	}
 	// The text of a GUID has its first three parts in big-endian order.
@@ -88,6 +84,55 @@ func ParseGUID(guid string) (start time.Time, key uint64, ok bool) {
 }
 
 func guidKey(guid string) string { return strings.ToLower(strings.Trim(guid, "{}")) }
+
+// guidBytes reads a GUID's hexadecimal digits in the order written, without its
+// braces and hyphens. It is no GUID if they are not 32, or all zeros.
+func guidBytes(guid string) (b [16]byte, ok bool) {
+	n := 0
+	for i := range len(guid) {
+		c := guid[i]
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		case c >= 'A' && c <= 'F':
+			c -= 'A' - 10
+		case c == '-' || c == '{' && i == 0 || c == '}' && i == len(guid)-1:
+			continue
+		default:
+			return b, false
+		}
+		if n == 32 {
+			return b, false
+		}
+		b[n/2] = b[n/2]<<4 | c
+		n++
+	}
+	return b, n == 32 && b != [16]byte{}
+}
+
+// guidID identifies a process by its ProcessGuid.
+type guidID struct {
+	host string // match form
+	guid [16]byte
+}
+
+func compareGUIDs(a, b guidID) int {
+	return cmp.Or(strings.Compare(a.host, b.host), bytes.Compare(a.guid[:], b.guid[:]))
+}
+
+// withGUID returns the process of that ProcessGuid, nil if none is known.
+func (w *World) withGUID(host, guid string) *Process {
+	if guid == "" {
+		return nil
+	}
+	b, ok := guidBytes(guid)
+	if !ok {
+		return nil
+	}
+	return w.byGUID[guidID{w.hostKey(host), b}]
+}
 
 // mention is what records say of a process in passing.
 type mention struct {
@@ -128,10 +173,14 @@ func (s *seenAt) earlier(t time.Time, ref event.EvidenceRef) bool {
 }
 
 func (w *World) mention(e *event.Event, guid, pid, image, cmd, user string) {
-	if _, _, ok := ParseGUID(guid); !ok {
+	if guid == "" {
 		return
 	}
-	k := HostKey(e.Host) + "|" + guidKey(guid)
+	b, ok := guidBytes(guid)
+	if !ok {
+		return
+	}
+	k := guidID{w.hostKey(e.Host), b}
 	m := w.mentions[k]
 	if m == nil {
 		if len(w.mentions) >= w.limits.Processes {
@@ -174,15 +223,15 @@ type pidKey struct {
 
 func (w *World) resolveProcesses() {
 	w.byKey = map[string]*Process{}
-	w.byGUID = map[string]*Process{}
-	w.byStart = map[string]*Process{}
+	w.byGUID = map[guidID]*Process{}
+	w.byStart = map[startID]*Process{}
 	w.byPID = map[pidKey][]*Process{}
 	w.starts = map[*Record]*Process{}
-	keys := make([]string, 0, len(w.mentions))
+	keys := make([]guidID, 0, len(w.mentions))
 	for k := range w.mentions {
 		keys = append(keys, k)
 	}
-	slices.Sort(keys)
+	slices.SortFunc(keys, compareGUIDs)
 	for _, k := range keys {
 		m := w.mentions[k]
 		p := &Process{
@@ -196,19 +245,19 @@ func (w *World) resolveProcesses() {
 			p.Start = at
 		}
 		p.StartKey = start
-		p.Key = HostKey(m.host) + "|" + guidKey(m.guid)
+		p.Key = w.hostKey(m.host) + "|" + guidKey(m.guid)
 		if start != 0 {
-			p.Key = fmt.Sprintf("%s|%d.%d", HostKey(m.host), start>>48, start&(1<<48-1))
+			p.Key = fmt.Sprintf("%s|%d.%d", w.hostKey(m.host), start>>48, start&(1<<48-1))
 			if w.byKey[p.Key] != nil {
 				// Two GUIDs with one start key: a machine's clone or made-up
 				// records. Keep them apart.
-				p.Key, p.StartKey = HostKey(m.host)+"|"+guidKey(m.guid), 0
+				p.Key, p.StartKey = w.hostKey(m.host)+"|"+guidKey(m.guid), 0
 			}
 		}
 		w.byKey[p.Key] = p
 		w.byGUID[k] = p
 		if p.StartKey != 0 {
-			w.byStart[startIndex(m.host, p.StartKey)] = p
+			w.byStart[startID{w.hostKey(m.host), p.StartKey}] = p
 		}
 	}
 	// Starts that carry a GUID.
@@ -217,7 +266,7 @@ func (w *World) resolveProcesses() {
 		if r.Kind != event.ProcessCreate {
 			continue
 		}
-		p := w.byGUID[HostKey(r.Host)+"|"+guidKey(r.Get("ProcessGuid"))]
+		p := w.withGUID(r.Host, r.Get("ProcessGuid"))
 		if p == nil {
 			byPIDOnly = append(byPIDOnly, r)
 			continue
@@ -225,7 +274,7 @@ func (w *World) resolveProcesses() {
 		p.start(r)
 	}
 	for _, p := range w.byKey {
-		k := pidKey{HostKey(p.Host), p.PID}
+		k := pidKey{w.hostKey(p.Host), p.PID}
 		if p.PID != 0 {
 			w.byPID[k] = append(w.byPID[k], p)
 		}
@@ -237,8 +286,8 @@ func (w *World) resolveProcesses() {
 	// there is one close by, else one of their own.
 	for _, r := range byPIDOnly {
 		pid := uint32(r.Number("ProcessId"))
-		k := pidKey{HostKey(r.Host), pid}
-		image := PathKey(r.Get("Image"))
+		k := pidKey{w.hostKey(r.Host), pid}
+		image := w.pathKey(r.Get("Image"))
 		var best *Process
 		list := w.byPID[k]
 		near := list[startedBy(list, r.Time.Add(-joinWindow)):]
@@ -247,7 +296,7 @@ func (w *World) resolveProcesses() {
 			if gap > joinWindow {
 				break
 			}
-			if p.Image != "" && image != "" && PathKey(p.Image) != image {
+			if p.Image != "" && image != "" && w.pathKey(p.Image) != image {
 				continue
 			}
 			if best == nil || gap < best.Start.Sub(r.Time).Abs() {
@@ -256,7 +305,7 @@ func (w *World) resolveProcesses() {
 		}
 		if best == nil {
 			best = &Process{
-				Key:  fmt.Sprintf("%s|%d@%s", HostKey(r.Host), pid, r.Time.Format(event.TimeFormat)),
+				Key:  fmt.Sprintf("%s|%d@%s", w.hostKey(r.Host), pid, r.Time.Format(event.TimeFormat)),
 				Host: r.Host, PID: pid, Implied: true, First: r.Time, Last: r.Time,
 			}
 			if w.byKey[best.Key] != nil {
@@ -281,14 +330,17 @@ func (w *World) resolveProcesses() {
 		return cmp.Or(a.Start.Compare(b.Start), strings.Compare(a.Key, b.Key))
 	})
 	for _, p := range w.processes {
-		p.key = PathKey(p.Image)
+		p.key = w.pathKey(p.Image)
 		if p.Parent != nil {
 			p.Parent.Children++
 		}
 	}
 }
 
-func startIndex(host string, key uint64) string { return fmt.Sprintf("%s|%x", HostKey(host), key) }
+type startID struct {
+	host string // match form
+	key  uint64
+}
 
 func compareStart(a, b *Process) int {
 	return cmp.Or(a.Start.Compare(b.Start), strings.Compare(a.Key, b.Key))
@@ -334,10 +386,10 @@ func (w *World) resolveEnds() {
 		if r.Kind != event.ProcessTerminate {
 			continue
 		}
-		p := w.byGUID[HostKey(r.Host)+"|"+guidKey(r.Get("ProcessGuid"))]
+		p := w.withGUID(r.Host, r.Get("ProcessGuid"))
 		if p == nil {
 			p = w.at(r.Host, uint32(r.Number("ProcessId")), r.Time)
-			if p != nil && p.Image != "" && known(r.Get("Image")) && PathKey(p.Image) != PathKey(r.Get("Image")) {
+			if p != nil && p.Image != "" && known(r.Get("Image")) && w.pathKey(p.Image) != w.pathKey(r.Get("Image")) {
 				continue
 			}
 		}
@@ -356,7 +408,7 @@ func (w *World) resolveParents() {
 		if p == nil {
 			continue
 		}
-		if parent := w.byGUID[HostKey(r.Host)+"|"+guidKey(r.Get("ParentProcessGuid"))]; parent != nil && parent != p {
+		if parent := w.withGUID(r.Host, r.Get("ParentProcessGuid")); parent != nil && parent != p {
 			p.Parent, p.ParentByGUID = parent, true
 			continue
 		}
@@ -369,7 +421,7 @@ func (w *World) resolveParents() {
 		}
 		image := r.Get("ParentImage")
 		parent := w.at(r.Host, pid, r.Time)
-		if parent != nil && image != "" && parent.Image != "" && PathKey(parent.Image) != PathKey(image) {
+		if parent != nil && image != "" && parent.Image != "" && w.pathKey(parent.Image) != w.pathKey(image) {
 			parent = nil // the id was reused in between, unrecorded
 		}
 		if parent == nil {
@@ -389,14 +441,14 @@ func (w *World) resolveParents() {
 // known owners of that id.
 func (w *World) imply(r *Record, pid uint32, image string) *Process {
 	before := "start"
-	list := w.byPID[pidKey{HostKey(r.Host), pid}]
+	list := w.byPID[pidKey{w.hostKey(r.Host), pid}]
 	for i := startedBy(list, r.Time) - 1; i >= 0; i-- {
 		if !list[i].Implied {
 			before = list[i].Start.Format(event.TimeFormat)
 			break
 		}
 	}
-	key := fmt.Sprintf("%s|%d@after %s|%s", HostKey(r.Host), pid, before, PathKey(image))
+	key := fmt.Sprintf("%s|%d@after %s|%s", w.hostKey(r.Host), pid, before, w.pathKey(image))
 	p := w.byKey[key]
 	if p == nil {
 		p = &Process{
@@ -404,7 +456,7 @@ func (w *World) imply(r *Record, pid uint32, image string) *Process {
 			Implied: true, Start: r.Time, First: r.Time, Last: r.Time, Evidence: []event.EvidenceRef{r.Ref},
 		}
 		w.byKey[key] = p
-		w.insert(pidKey{HostKey(r.Host), pid}, p)
+		w.insert(pidKey{w.hostKey(r.Host), pid}, p)
 	}
 	if r.Time.After(p.Last) {
 		p.Last = r.Time
@@ -414,14 +466,14 @@ func (w *World) imply(r *Record, pid uint32, image string) *Process {
 
 // created is the process whose start r records.
 func (w *World) created(r *Record) *Process {
-	if p := w.byGUID[HostKey(r.Host)+"|"+guidKey(r.Get("ProcessGuid"))]; p != nil {
+	if p := w.withGUID(r.Host, r.Get("ProcessGuid")); p != nil {
 		return p
 	}
 	if p := w.starts[r]; p != nil {
 		return p
 	}
 	// A copy of a kept record, as RecordOf makes it.
-	list := w.byPID[pidKey{HostKey(r.Host), uint32(r.Number("ProcessId"))}]
+	list := w.byPID[pidKey{w.hostKey(r.Host), uint32(r.Number("ProcessId"))}]
 	for i := startedBy(list, r.Time.Add(-joinWindow)); i < len(list) && !list[i].Start.After(r.Time.Add(joinWindow)); i++ {
 		if slices.Contains(list[i].Evidence, r.Ref) {
 			return list[i]
@@ -451,7 +503,7 @@ func (w *World) at(host string, pid uint32, t time.Time) *Process {
 	if pid == 0 {
 		return nil
 	}
-	list := w.byPID[pidKey{HostKey(host), pid}]
+	list := w.byPID[pidKey{w.hostKey(host), pid}]
 	next := sort.Search(len(list), func(i int) bool { return list[i].Start.After(t) })
 	if next > 0 {
 		if p := list[next-1]; p.End.IsZero() || !t.After(p.End.Add(slack)) {
@@ -477,7 +529,7 @@ func (w *World) At(host string, pid uint32, t time.Time) *Process {
 // ByGUID returns the process with Sysmon's ProcessGuid, nil if none is known.
 func (w *World) ByGUID(host, guid string) *Process {
 	w.resolve()
-	return w.byGUID[HostKey(host)+"|"+guidKey(guid)]
+	return w.withGUID(host, guid)
 }
 
 // ByStartKey returns the process with the start key (Windows'
@@ -487,7 +539,7 @@ func (w *World) ByStartKey(host string, key uint64) *Process {
 		return nil
 	}
 	w.resolve()
-	return w.byStart[startIndex(host, key)]
+	return w.byStart[startID{w.hostKey(host), key}]
 }
 
 // Processes returns every process, by start.
@@ -502,7 +554,7 @@ func (w *World) Actor(r *Record) (p *Process, byKey bool) {
 	w.resolve()
 	for _, name := range []string{"ProcessGuid", "SourceProcessGuid"} {
 		if g := r.Get(name); g != "" {
-			if p := w.byGUID[HostKey(r.Host)+"|"+guidKey(g)]; p != nil {
+			if p := w.withGUID(r.Host, g); p != nil {
 				return p, true
 			}
 		}
@@ -516,7 +568,7 @@ func (w *World) Actor(r *Record) (p *Process, byKey bool) {
 			continue
 		}
 		p := w.at(r.Host, pid, r.Time)
-		if p != nil && p.Image != "" && known(r.Get("Image")) && Base(PathKey(p.Image)) != Base(PathKey(r.Get("Image"))) {
+		if p != nil && p.Image != "" && known(r.Get("Image")) && Base(w.pathKey(p.Image)) != Base(w.pathKey(r.Get("Image"))) {
 			return nil, false
 		}
 		return p, false

@@ -3,6 +3,7 @@ package world
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"hash/maphash"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,7 +122,7 @@ const maxText = 64 << 10
 func wanted(e *event.Event) bool {
 	switch e.Kind {
 	case event.RegistrySet:
-		return wantedKey(strings.ToLower(e.Value("TargetObject")))
+		return wantedKey(e.Value("TargetObject"))
 	case event.FileAccess:
 		if e.Task == removableTask {
 			return true
@@ -147,25 +148,43 @@ func wanted(e *event.Event) bool {
 // the "Audit Removable Storage" policy wrote.
 const removableTask = 12812
 
+// wantedParts are the parts of registry paths that joins are made on.
+var wantedParts = []string{
+	`\services\`, `\currentversion\run`, `\windows defender\exclusions\`, `\enum\usbstor\`, `\wpdbusenum\`,
+	`\mounteddevices`, `\policies\explorer\run`,
+}
+
 // wantedKey says which registry values joins are made on.
-func wantedKey(key string) bool {
-	for _, part := range []string{
-		`\services\`, `\currentversion\run`, `\windows defender\exclusions\`, `\enum\usbstor\`, `\wpdbusenum\`,
-		`\mounteddevices`, `\policies\explorer\run`,
-	} {
-		if strings.Contains(key, part) {
-			return true
+func wantedKey(path string) bool {
+	for i := range len(path) {
+		if path[i] != '\\' {
+			continue
+		}
+		for _, part := range wantedParts {
+			if len(path)-i >= len(part) && strings.EqualFold(path[i:i+len(part)], part) {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-type contentKey [16]byte
+type contentKey [2]uint64
 
-// content identifies what a record says, whichever file it was read from.
-func content(e *event.Event) contentKey {
-	b := make([]byte, 0, 256)
-	for _, s := range []string{HostKey(e.Host), strings.ToLower(e.Channel), e.Provider} {
+// content identifies what a record says, whichever file it was read from, by
+// two keyed hashes: it is good within this World only.
+func (w *World) content(e *event.Event) contentKey {
+	b := w.appendContent(w.buffer[:0], e)
+	w.buffer = b
+	return contentKey{maphash.Bytes(w.seeds[0], b), maphash.Bytes(w.seeds[1], b)}
+}
+
+func (w *World) appendContent(b []byte, e *event.Event) []byte {
+	return appendContent(b, e, w.lower(e.Host), w.lower(e.Channel))
+}
+
+func appendContent(b []byte, e *event.Event, host, channel string) []byte {
+	for _, s := range [...]string{host, channel, e.Provider} {
 		b = append(b, s...)
 		b = append(b, 0)
 	}
@@ -175,13 +194,15 @@ func content(e *event.Event) contentKey {
 	if e.Ref.RecordID == 0 {
 		b = append(b, e.Ref.SHA256[:]...)
 	}
-	sum := sha256.Sum256(b)
-	return contentKey(sum[:16])
+	return b
 }
 
 // Same reports whether two events are the same record, perhaps read twice.
-func Same(a, b *event.Event) bool { return content(a) == content(b) }
+func Same(a, b *event.Event) bool { return Content(a) == Content(b) }
 
 // Content returns a short identity of what the record says: equal for the same
-// record read from two files.
-func Content(e *event.Event) [16]byte { return content(e) }
+// record read from two files, and the same whenever it is asked for.
+func Content(e *event.Event) [16]byte {
+	sum := sha256.Sum256(appendContent(make([]byte, 0, 256), e, HostKey(e.Host), strings.ToLower(e.Channel)))
+	return [16]byte(sum[:16])
+}

@@ -2,12 +2,16 @@ package world
 
 import (
 	"encoding/xml"
+	"slices"
 	"strings"
+	"time"
 
 	"ashiato/internal/event"
 )
 
-// Service is what was recorded of a Windows service's registration.
+// Service is what was recorded of one registration of a Windows service. A name
+// that is registered again, as remote execution tools do at every use, is
+// another Service.
 type Service struct {
 	Host      string
 	Name      string // as recorded
@@ -16,24 +20,50 @@ type Service struct {
 	// Installs are the records of its registration, in event order: 7045 and
 	// 4697, and the registry values ImagePath and ServiceDll.
 	Installs []*Record
+	// From is its first record and Until the next registration of the name,
+	// zero if there is none.
+	From, Until time.Time
 }
+
+// sameInstall is how far apart the records of one registration may be.
+const sameInstall = 2 * time.Minute
 
 // Key is the service's match form.
 func (s *Service) Key() string { return strings.ToLower(s.Name) }
 
-// Services returns the services of which a registration is recorded, in the
+// Services returns the registrations of services that are recorded, in the
 // order of their first record.
 func (w *World) Services() []*Service {
 	w.resolve()
 	byKey := map[string]*Service{}
+	installed := map[*Service]time.Time{} // by the service manager's own record
 	var all []*Service
+	// The registry value is written moments before the service manager's record.
+	installs := map[string][]time.Time{}
+	for _, r := range w.records {
+		if r.Kind == event.ServiceInstall {
+			k := HostKey(r.Host) + "|" + strings.ToLower(r.Get("ServiceName"))
+			installs[k] = append(installs[k], r.Time)
+		}
+	}
+	followed := func(k string, t time.Time) bool {
+		i, _ := slices.BinarySearchFunc(installs[k], t, time.Time.Compare)
+		return i < len(installs[k]) && installs[k][i].Sub(t) <= 5*time.Second
+	}
 	of := func(r *Record, name string) *Service {
 		k := HostKey(r.Host) + "|" + strings.ToLower(name)
 		s := byKey[k]
+		if s != nil && !installed[s].IsZero() && r.Time.Sub(installed[s]) > sameInstall && (r.Kind == event.ServiceInstall || followed(k, r.Time)) {
+			s.Until = r.Time
+			s = nil
+		}
 		if s == nil {
-			s = &Service{Host: r.Host, Name: name}
+			s = &Service{Host: r.Host, Name: name, From: r.Time}
 			byKey[k] = s
 			all = append(all, s)
+		}
+		if r.Kind == event.ServiceInstall {
+			installed[s] = r.Time
 		}
 		s.Installs = append(s.Installs, r)
 		return s

@@ -57,7 +57,7 @@ func attachmentOf(r *Record) (a attachment, ok bool) {
 	case event.VolumeAttach, event.VolumeDetach:
 		a.gone = r.Kind == event.VolumeDetach
 		id = cmp.Or(r.Get("DeviceId"), r.Get("DeviceInstanceId"))
-		a.model = cmp.Or(r.Get("Model"), r.Get("DeviceDescription"))
+		a.model = cmp.Or(r.Get("Model"), product(id), r.Get("DeviceDescription"))
 		if l, ok := Letter(PathKey(r.Get("DriveLetter"))); ok {
 			a.letter = l
 		}
@@ -120,6 +120,21 @@ func instance(id string) (serial string, synthetic bool) {
 	return strings.ToUpper(id), synthetic
 }
 
+// product reads the maker and the product out of a device id such as
+// USBSTOR\Disk&Ven_Kioxia&Prod_TransMemory&Rev_1.00\…, "" if it has none. A
+// device's description is only "Disk drive", in the system's language.
+func product(id string) string {
+	var parts []string
+	for _, part := range strings.FieldsFunc(id, func(c rune) bool { return c == '&' || c == '\\' || c == '#' }) {
+		for _, prefix := range []string{"Ven_", "Prod_"} {
+			if len(part) > len(prefix) && strings.EqualFold(part[:len(prefix)], prefix) {
+				parts = append(parts, strings.TrimSpace(strings.ReplaceAll(part[len(prefix):], "_", " ")))
+			}
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
 // use is a path on a drive letter, seen at a time.
 type use struct {
 	host   string
@@ -153,48 +168,65 @@ const letterWindow = 10 * time.Second
 func (w *World) waiting(host string, t time.Time) []*Mount {
 	var found []*Mount
 	for _, m := range w.mounts[host] {
-		if m.Letter == 0 && m.Holds(t) {
+		if m.Letter == 0 && !m.Guessed && m.Holds(t) {
 			found = append(found, m)
 		}
 	}
 	return found
 }
 
-// Unlettered returns the mounts of a host that hold at t and whose drive letter
-// no record tells.
-func (w *World) Unlettered(host string, t time.Time) []*Mount {
-	w.resolve()
-	return w.waiting(HostKey(host), t)
-}
-
 // resolveVolumes goes through attachments, removals and uses of drive letters
-// in order of time. A letter that a record names for a volume is certain. Else a
-// letter's first use belongs to the one volume that is attached and has no
-// letter yet; if several could be meant, all are, as a guess. A letter that is
-// used while no volume waits for one is another drive's until the end.
+// in order of time. A letter that a record names for a volume is certain, from
+// the attachment on although the record comes moments later. Else a letter that
+// the mount manager gives away is the volume's that is attached within moments,
+// and a letter's first use belongs to the one volume that is attached and has
+// no letter yet; if several could be meant, all are, as a guess. A letter that
+// is used while no volume waits for one is another drive's until the end.
 func (w *World) resolveVolumes() {
 	w.mounts = map[string][]*Mount{}
 	w.devices = map[string]byte{}
+	w.deviceMounts = map[string]deviceMount{}
 	byKey := map[string]*Volume{}
 	open := map[*Volume]*Mount{}
 	fixed := map[use]bool{}
 	known := map[use]bool{}
-	type naming struct {
-		letter byte
-		t      time.Time
+	named := map[use]time.Time{} // when the mount manager gave a letter away
+	attachments := map[*Record]attachment{}
+	history := map[string][]*Record{} // of one volume
+	for _, r := range w.records {
+		if a, ok := attachmentOf(r); ok {
+			attachments[r] = a
+			if !a.weak {
+				k := w.hostKey(r.Host) + "|" + a.serial
+				history[k] = append(history[k], r)
+			}
+		}
 	}
-	named := map[string]naming{} // host → the letter named last
 	lettered := func(host string, l byte, t time.Time) bool {
-		for _, m := range w.mounts[HostKey(host)] {
+		for _, m := range w.mounts[host] {
 			if m.Letter == l && m.Holds(t) {
 				return true
 			}
 		}
 		return false
 	}
+	guess := func(u use, mounts []*Mount) {
+		for _, m := range mounts {
+			g := *m
+			g.Letter, g.Guessed = u.letter, true
+			m.Volume.Mounts = append(m.Volume.Mounts, &g)
+			w.mounts[u.host] = append(w.mounts[u.host], &g)
+		}
+		known[u] = true
+	}
 	used := func(r *Record, l byte) {
-		u := use{HostKey(r.Host), l}
-		if l == 'c' || fixed[u] || lettered(r.Host, l, r.Time) {
+		u := use{w.hostKey(r.Host), l}
+		if l == 'c' || fixed[u] || lettered(u.host, l, r.Time) {
+			return
+		}
+		if t, ok := named[u]; ok && r.Time.Sub(t) > letterWindow {
+			// Given to something that is no USB disk, such as an image file.
+			fixed[u] = true
 			return
 		}
 		waiting := w.waiting(u.host, r.Time)
@@ -207,23 +239,57 @@ func (w *World) resolveVolumes() {
 			waiting[0].Letter = l
 			known[u] = true
 		default:
-			for _, m := range waiting {
-				guess := *m
-				guess.Letter, guess.Guessed = l, true
-				m.Volume.Mounts = append(m.Volume.Mounts, &guess)
-				w.mounts[u.host] = append(w.mounts[u.host], &guess)
-			}
-			known[u] = true
+			guess(u, waiting)
 		}
+	}
+	// certain finds the letter that a record names for a volume between its
+	// attachment and its removal.
+	certain := func(key string, from *Record) byte {
+		list := history[key]
+		for _, r := range list[slices.Index(list, from):] {
+			switch a := attachments[r]; {
+			case a.letter != 0:
+				return a.letter
+			case a.gone:
+				return 0
+			}
+		}
+		return 0
+	}
+	// recent picks the letter that was given away just before an attachment.
+	recent := func(host string, t time.Time) byte {
+		best := use{}
+		for u, at := range named {
+			if u.host != host || t.Sub(at) > letterWindow || lettered(host, u.letter, t) {
+				continue
+			}
+			if best.letter == 0 || at.After(named[best]) || at.Equal(named[best]) && u.letter < best.letter {
+				best = u
+			}
+		}
+		return best.letter
+	}
+	give := func(m *Mount, l byte, sure bool, t time.Time) {
+		host := HostKey(m.Volume.Host)
+		for _, x := range w.mounts[host] {
+			if x != m && x.Letter == l && !x.Certain && x.Holds(t) {
+				x.Letter = 0 // taken to be another's until now
+			}
+		}
+		m.Letter, m.Certain = l, sure
+		u := use{host, l}
+		known[u] = true
+		delete(fixed, u)
+		delete(named, u)
 	}
 	var weak []*Record
 	for _, r := range w.records {
-		if a, ok := attachmentOf(r); ok {
+		if a, ok := attachments[r]; ok {
 			if a.weak {
 				weak = append(weak, r)
 				continue
 			}
-			host := HostKey(r.Host)
+			host := w.hostKey(r.Host)
 			k := host + "|" + a.serial
 			v := byKey[k]
 			if v == nil {
@@ -248,24 +314,17 @@ func (w *World) resolveVolumes() {
 			}
 			if m == nil {
 				m = &Mount{Volume: v, From: r.Time}
-				if n, ok := named[host]; ok && r.Time.Sub(n.t) <= letterWindow && !lettered(r.Host, n.letter, r.Time) {
-					m.Letter = n.letter
-					known[use{host, n.letter}] = true
-					delete(named, host)
-				}
 				open[v] = m
 				v.Mounts = append(v.Mounts, m)
 				w.mounts[host] = append(w.mounts[host], m)
-			}
-			if a.letter != 0 {
-				for _, x := range w.mounts[host] {
-					if x != m && x.Letter == a.letter && !x.Certain && x.Holds(r.Time) {
-						x.Letter = 0 // taken to be another's until now
-					}
+				if l := certain(k, r); l != 0 {
+					give(m, l, true, r.Time)
+				} else if l := recent(host, r.Time); l != 0 {
+					give(m, l, false, r.Time)
 				}
-				m.Letter, m.Certain = a.letter, true
-				known[use{host, a.letter}] = true
-				delete(fixed, use{host, a.letter})
+			}
+			if a.letter != 0 && (m.Letter != a.letter || !m.Certain) {
+				give(m, a.letter, true, r.Time)
 			}
 			continue
 		}
@@ -275,31 +334,40 @@ func (w *World) resolveVolumes() {
 				lettersIn(r.Get(f), func(l byte) { used(r, l) })
 			}
 		case event.FileCreate, event.FileExecutable, event.FileStream, event.FileDelete, event.FileAccess, event.FileRename, event.FileAttribute:
-			if l, ok := Letter(PathKey(r.Get("TargetFilename"))); ok {
+			if l, ok := Letter(w.pathKey(r.Get("TargetFilename"))); ok {
 				used(r, l)
 			}
 		case event.ImageLoad:
-			if l, ok := Letter(PathKey(r.Get("ImageLoaded"))); ok {
+			if l, ok := Letter(w.pathKey(r.Get("ImageLoaded"))); ok {
 				used(r, l)
 			}
 		case event.RegistrySet:
-			key := strings.ToLower(r.Get("TargetObject"))
-			if i := strings.Index(key, `\mounteddevices\\dosdevices\`); i >= 0 {
-				if l, ok := Letter(key[i+len(`\mounteddevices\\dosdevices\`):]); ok && !lettered(r.Host, l, r.Time) {
-					// Windows names the letter moments before or after the
-					// device.
-					if w.waiting(HostKey(r.Host), r.Time) == nil {
-						named[HostKey(r.Host)] = naming{l, r.Time}
-					} else {
-						used(r, l)
-					}
+			// That the mount manager gives a letter away is no use of it.
+			l, ok := givenLetter(r.Get("TargetObject"))
+			u := use{w.hostKey(r.Host), l}
+			if !ok || lettered(u.host, l, r.Time) {
+				continue
+			}
+			var fresh []*Mount
+			for _, m := range w.waiting(u.host, r.Time) {
+				if r.Time.Sub(m.From) <= letterWindow {
+					fresh = append(fresh, m)
 				}
+			}
+			delete(fixed, u)
+			switch len(fresh) {
+			case 0:
+				named[u] = r.Time
+			case 1:
+				give(fresh[0], l, false, r.Time)
+			default:
+				guess(u, fresh)
 			}
 		}
 	}
 	for _, r := range weak {
-		a, _ := attachmentOf(r)
-		if v := byKey[HostKey(r.Host)+"|"+a.serial]; v != nil {
+		a := attachments[r]
+		if v := byKey[w.hostKey(r.Host)+"|"+a.serial]; v != nil {
 			v.Evidence = append(v.Evidence, r.Ref)
 			slices.SortFunc(v.Evidence, event.EvidenceRef.Compare)
 		}
@@ -307,51 +375,178 @@ func (w *World) resolveVolumes() {
 	w.resolveDevices()
 }
 
-// resolveDevices finds the drive letter of kernel device names: a path is
-// recorded both ways, by Security with the device and by Sysmon with the letter,
-// within moments. A device for which the letters differ keeps its name.
+// givenLetter reads …\MountedDevices\\DosDevices\E:, which the mount manager
+// writes when it gives a volume its letter.
+func givenLetter(object string) (byte, bool) {
+	const mark = `\mounteddevices\\dosdevices\`
+	key := strings.ToLower(object)
+	i := strings.Index(key, mark)
+	if i < 0 {
+		return 0, false
+	}
+	return Letter(key[i+len(mark):])
+}
+
+// deviceMount is the attachment that a kernel device name stands for. sure is
+// false if another, unrecorded one cannot be ruled out.
+type deviceMount struct {
+	mount *Mount
+	sure  bool
+}
+
+// resolveDevices finds the drive letter of kernel device names, which Security's
+// records have in the place of letters. A path is recorded both ways: by
+// Security with the device and by Sysmon with the letter, within moments; or a
+// process opens what its own command line names with the letter. A device for
+// which the letters differ keeps its name.
 func (w *World) resolveDevices() {
 	type place struct {
 		letter byte
 		t      time.Time
 	}
 	lettered := map[string][]place{}
+	var accesses []*Record
 	for _, r := range w.records {
 		switch r.Kind {
 		case event.FileCreate, event.FileExecutable, event.FileDelete, event.FileStream:
-			key := PathKey(r.Get("TargetFilename"))
+			key := w.pathKey(r.Get("TargetFilename"))
 			if l, ok := Letter(key); ok && l != 'c' && len(key) > 3 {
-				k := HostKey(r.Host) + "|" + key[2:]
+				k := w.hostKey(r.Host) + "|" + key[2:]
 				lettered[k] = append(lettered[k], place{l, r.Time})
 			}
+		case event.FileAccess:
+			if device, _ := splitDevice(w.pathKey(r.Get("TargetFilename"))); device != "" {
+				accesses = append(accesses, r)
+			}
 		}
-	}
-	if len(lettered) == 0 {
-		return
 	}
 	unsure := map[string]bool{}
-	for _, r := range w.records {
-		if r.Kind != event.FileAccess {
-			continue
+	found := func(k string, l byte) {
+		if have, ok := w.devices[k]; ok && have != l {
+			unsure[k] = true
 		}
-		device, rest := splitDevice(PathKey(r.Get("TargetFilename")))
-		if device == "" {
-			continue
+		w.devices[k] = l
+	}
+	for _, r := range accesses {
+		device, rest := splitDevice(w.pathKey(r.Get("TargetFilename")))
+		k := w.hostKey(r.Host) + "|" + device
+		for _, p := range lettered[w.hostKey(r.Host)+"|"+rest] {
+			if p.t.Sub(r.Time).Abs() <= 5*time.Second {
+				found(k, p.letter)
+			}
 		}
-		k := HostKey(r.Host) + "|" + device
-		for _, p := range lettered[HostKey(r.Host)+"|"+rest] {
-			if p.t.Sub(r.Time).Abs() > 5*time.Second {
-				continue
+		if p, _ := w.Actor(r); p != nil && len(rest) > 1 {
+			for _, text := range []string{p.CommandLine, p.Image} {
+				if l := letterOf(strings.ToLower(text), rest); l != 0 && l != 'c' {
+					found(k, l)
+				}
 			}
-			if l, ok := w.devices[k]; ok && l != p.letter {
-				unsure[k] = true
-			}
-			w.devices[k] = p.letter
 		}
 	}
 	for k := range unsure {
 		delete(w.devices, k)
 	}
+	w.resolveDeviceMounts(accesses)
+}
+
+// letterOf returns the drive letter before a path in a lower-case text, 0 if the
+// text does not hold that path as a whole.
+func letterOf(text, rest string) byte {
+	text = strings.ReplaceAll(text, "/", `\`)
+	for from := 0; ; {
+		i := strings.Index(text[from:], ":"+rest)
+		if i < 0 {
+			return 0
+		}
+		i += from
+		from = i + 1
+		end := i + 1 + len(rest)
+		if i == 0 || end < len(text) && strings.IndexByte(" \t\"'|<>*?;,", text[end]) < 0 {
+			continue
+		}
+		if l, ok := Letter(text[i-1 : i+2]); ok && (i == 1 || !letterOrDigit(text[i-2])) {
+			return l
+		}
+	}
+}
+
+func letterOrDigit(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
+// resolveDeviceMounts finds the attachment behind device names of removable
+// storage that no letter is known of: the only one that could be. That is sure
+// if the device's number is above that of a device whose attachment is recorded,
+// as numbers are given in order of arrival: then its own arrival is recorded
+// too, and one alone is left.
+func (w *World) resolveDeviceMounts(accesses []*Record) {
+	first := map[string]time.Time{}
+	taken := map[*Mount]bool{}
+	lowest := map[string]uint64{} // host → the lowest number of a sure device
+	sure := func(host, device string, m *Mount) {
+		taken[m] = true
+		if n := ParseNumber(device[len(devicePrefix):]); lowest[host] == 0 || n < lowest[host] {
+			lowest[host] = n
+		}
+	}
+	for _, r := range accesses {
+		if r.Task != removableTask {
+			continue
+		}
+		host := w.hostKey(r.Host)
+		device, _ := splitDevice(w.pathKey(r.Get("TargetFilename")))
+		k := host + "|" + device
+		if _, ok := first[k]; !ok {
+			first[k] = r.Time
+		}
+		if l, ok := w.devices[k]; ok {
+			for _, m := range w.mounts[host] {
+				if m.Letter == l && !m.Guessed && m.Holds(r.Time) {
+					w.deviceMounts[k] = deviceMount{m, true}
+					sure(host, device, m)
+				}
+			}
+		}
+	}
+	for _, r := range accesses {
+		host := w.hostKey(r.Host)
+		device, _ := splitDevice(w.pathKey(r.Get("TargetFilename")))
+		k := host + "|" + device
+		if _, ok := w.deviceMounts[k]; ok || r.Task != removableTask {
+			continue
+		}
+		var fits []*Mount
+		for _, m := range w.mounts[host] {
+			if !m.Guessed && !taken[m] && m.Holds(r.Time) && !first[k].Before(m.From) {
+				fits = append(fits, m)
+			}
+		}
+		if len(fits) != 1 {
+			continue
+		}
+		m := fits[0]
+		d := deviceMount{m, lowest[host] != 0 && lowest[host] < ParseNumber(device[len(devicePrefix):])}
+		w.deviceMounts[k] = d
+		taken[m] = true
+		if _, ok := w.devices[k]; !ok && d.sure && m.Letter != 0 && !unsureLetter(m) {
+			w.devices[k] = m.Letter
+		}
+	}
+}
+
+func unsureLetter(m *Mount) bool { return m.Guessed || !m.Certain }
+
+// DeviceMount returns the attachment that the kernel device name in a path
+// stood for at t, nil if none is known. sure is false if it is only the one
+// recorded attachment that fits.
+func (w *World) DeviceMount(host, path string, t time.Time) (m *Mount, sure bool) {
+	w.resolve()
+	device, _ := splitDevice(PathKey(path))
+	d, ok := w.deviceMounts[HostKey(host)+"|"+device]
+	if device == "" || !ok || !d.mount.Holds(t) {
+		return nil, false
+	}
+	return d.mount, d.sure
 }
 
 // splitDevice splits \device\harddiskvolumeN off a match form.
@@ -371,9 +566,9 @@ func splitDevice(key string) (device, rest string) {
 // replaced by its drive letter where one is known.
 func (w *World) PathOn(host, path string) string {
 	w.resolve()
-	key := PathKey(path)
+	key := w.pathKey(path)
 	if device, rest := splitDevice(key); device != "" {
-		if l, ok := w.devices[HostKey(host)+"|"+device]; ok {
+		if l, ok := w.devices[w.hostKey(host)+"|"+device]; ok {
 			return string(l) + ":" + rest
 		}
 	}
@@ -391,7 +586,7 @@ func (w *World) Volumes() []*Volume {
 func (w *World) MountAt(host string, letter byte, t time.Time) []*Mount {
 	w.resolve()
 	var found []*Mount
-	for _, m := range w.mounts[HostKey(host)] {
+	for _, m := range w.mounts[w.hostKey(host)] {
 		if m.Letter == letter && m.Holds(t) {
 			found = append(found, m)
 		}

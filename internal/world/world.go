@@ -1,6 +1,7 @@
 package world
 
 import (
+	"hash/maphash"
 	"slices"
 	"strings"
 	"time"
@@ -26,25 +27,30 @@ type World struct {
 	limits   Limits
 	lost     Lost
 	strings  map[string]string
+	lowered  map[string]string // match forms of host and channel names
+	paths    map[string]string // match forms of paths
+	seeds    [2]maphash.Seed
+	buffer   []byte
 	seen     map[contentKey]*Record // every record, nil if it is not kept
 	repeated int
 	records  []*Record
-	mentions map[string]*mention
+	mentions map[guidID]*mention
 	logs     map[logKey][]entry
 	hosts    map[string]*span
 
-	resolved  bool
-	processes []*Process
-	byKey     map[string]*Process
-	byGUID    map[string]*Process
-	byStart   map[string]*Process
-	byPID     map[pidKey][]*Process
-	starts    map[*Record]*Process // of records that name no ProcessGuid
-	volumes   []*Volume
-	mounts    map[string][]*Mount
-	devices   map[string]byte
-	gaps      []Gap
-	holes     map[logKey][]hole
+	resolved     bool
+	processes    []*Process
+	byKey        map[string]*Process
+	byGUID       map[guidID]*Process
+	byStart      map[startID]*Process
+	byPID        map[pidKey][]*Process
+	starts       map[*Record]*Process // of records that name no ProcessGuid
+	volumes      []*Volume
+	mounts       map[string][]*Mount
+	devices      map[string]byte // host|device name → its drive letter
+	deviceMounts map[string]deviceMount
+	gaps         []Gap
+	holes        map[logKey][]hole
 }
 
 // New returns an empty World.
@@ -56,8 +62,10 @@ func New(l Limits) *World {
 		l.Processes = 1_000_000
 	}
 	return &World{
-		limits: l, strings: map[string]string{}, seen: map[contentKey]*Record{},
-		mentions: map[string]*mention{}, logs: map[logKey][]entry{}, hosts: map[string]*span{},
+		limits: l, strings: map[string]string{}, lowered: map[string]string{}, paths: map[string]string{},
+		seeds:    [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
+		seen:     map[contentKey]*Record{},
+		mentions: map[guidID]*mention{}, logs: map[logKey][]entry{}, hosts: map[string]*span{},
 	}
 }
 
@@ -83,7 +91,7 @@ func (w *World) Add(e *event.Event) {
 	}
 	names, kept := keptFields[e.Kind]
 	kept = kept && wanted(e)
-	key := content(e)
+	key := w.content(e)
 	if r, repeat := w.seen[key]; repeat {
 		w.repeated++
 		if r != nil && kept && e.Ref.Compare(r.Ref) < 0 {
@@ -121,7 +129,7 @@ func (w *World) RecordOf(e *event.Event) *Record {
 		}
 	}
 	r := w.record(e, names)
-	if kept := w.seen[content(e)]; kept != nil {
+	if kept := w.seen[w.content(e)]; kept != nil {
 		r.Ref = kept.Ref
 	}
 	return r
@@ -171,6 +179,39 @@ func (w *World) internRef(r event.EvidenceRef) event.EvidenceRef {
 	return r
 }
 
+// maxCached bounds the caches of match forms; what is not in them is made anew.
+const maxCached = 1 << 20
+
+// hostKey is HostKey, remembered.
+func (w *World) hostKey(host string) string { return w.lower(host) }
+
+// lower returns the match form of a host's or channel's name.
+func (w *World) lower(s string) string {
+	if t, ok := w.lowered[s]; ok {
+		return t
+	}
+	t := w.intern(strings.ToLower(s))
+	if len(w.lowered) < maxCached {
+		w.lowered[w.intern(s)] = t
+	}
+	return t
+}
+
+// pathKey is PathKey, remembered.
+func (w *World) pathKey(p string) string {
+	if p == "" {
+		return ""
+	}
+	if k, ok := w.paths[p]; ok {
+		return k
+	}
+	k := PathKey(p)
+	if len(w.paths) < maxCached && len(p) <= 1024 {
+		w.paths[w.intern(p)] = k
+	}
+	return k
+}
+
 func cmpFirst(a, b string) string {
 	if a != "" {
 		return a
@@ -184,7 +225,7 @@ func (w *World) reset() {
 	}
 	w.resolved = false
 	w.processes, w.byKey, w.byGUID, w.byStart, w.byPID, w.starts = nil, nil, nil, nil, nil, nil
-	w.volumes, w.mounts, w.devices, w.gaps, w.holes = nil, nil, nil, nil, nil
+	w.volumes, w.mounts, w.devices, w.deviceMounts, w.gaps, w.holes = nil, nil, nil, nil, nil, nil
 }
 
 // resolve turns the set of records into the answers.
@@ -223,7 +264,7 @@ func (w *World) Hosts() []string {
 // Span returns the times of the first and last event of a host, zero if it has
 // none.
 func (w *World) Span(host string) (first, last time.Time) {
-	if s := w.hosts[HostKey(host)]; s != nil {
+	if s := w.hosts[w.hostKey(host)]; s != nil {
 		return s.first, s.last
 	}
 	return first, last

@@ -260,6 +260,77 @@ func TestLettersOfVolumes(t *testing.T) {
 			t.Fatalf("%d mounts", len(mounts))
 		}
 	})
+	given := func(l *log, after time.Duration, letter string) {
+		l.sysmon(13, after, "EventType", "SetValue", "Image", "System", "Details", "Binary Data", "TargetObject", `HKLM\System\MountedDevices\\DosDevices\`+letter+`:`)
+	}
+	friendly := func(l *log, after time.Duration, serial, letter string) {
+		l.sysmon(13, after, "EventType", "SetValue", "Image", "System", "Details", letter+`:\`,
+			"TargetObject", `HKLM\System\CurrentControlSet\Enum\SWD\WPDBUSENUM\_??_USBSTOR#Disk&Ven_X&Prod_Y&Rev_1#`+serial+`&0#{53f56307-b6bf-11d0-94f2-00a0c91efb8b}\FriendlyName`)
+	}
+	serials := func(w *World, letter byte, after time.Duration) string {
+		got := ""
+		for _, m := range w.MountAt("PC", letter, t0.Add(after)) {
+			got += m.Volume.Serial
+			if m.Guessed {
+				got += "?"
+			}
+		}
+		return got
+	}
+	t.Run("the mount manager's letter is no use of it", func(t *testing.T) {
+		for name, c := range map[string]struct {
+			log  func(*log)
+			want string
+		}{
+			"before the device": {func(l *log) {
+				given(l, 0, "E")
+				attach(l, time.Second, "AAA")
+			}, "AAA"},
+			"after the device": {func(l *log) {
+				attach(l, 0, "AAA")
+				given(l, time.Second, "E")
+			}, "AAA"},
+			"of the stick just attached, not of one that waits": {func(l *log) {
+				attach(l, 0, "AAA")
+				attach(l, time.Minute, "BBB")
+				given(l, time.Minute+time.Second, "E")
+			}, "BBB"},
+			"another drive's before": {func(l *log) {
+				run(l, 0, `E:\x.exe`)
+				attach(l, time.Minute, "AAA")
+				given(l, time.Minute+time.Second, "E")
+			}, "AAA"},
+			"an image file's": {func(l *log) {
+				attach(l, 0, "AAA")
+				given(l, time.Minute, "E")
+				run(l, 2*time.Minute, `E:\x.exe`)
+			}, ""},
+			"the name decides": {func(l *log) {
+				attach(l, 0, "AAA")
+				attach(l, time.Second, "BBB")
+				given(l, 2*time.Second, "E")
+				run(l, 3*time.Second, `E:\x.exe`)
+				friendly(l, 4*time.Second, "BBB", "E")
+			}, "BBB"},
+		} {
+			var l log
+			c.log(&l)
+			if got := serials(l.world(), 'e', 5*time.Minute); got != c.want {
+				t.Errorf("%s: E: is %q, want %q", name, got, c.want)
+			}
+		}
+	})
+	t.Run("a record names it before it is used", func(t *testing.T) {
+		var l log
+		attach(&l, 0, "AAA")
+		attach(&l, time.Second, "BBB")
+		run(&l, 2*time.Second, `E:\x.exe`)
+		friendly(&l, 3*time.Second, "AAA", "E")
+		w := l.world()
+		if got := serials(w, 'e', 2*time.Second); got != "AAA" {
+			t.Errorf("E: is %q", got)
+		}
+	})
 	t.Run("keyboards are no volumes", func(t *testing.T) {
 		var l log
 		l.security(6416, 0, "DeviceId", `USB\VID_046D&PID_C31C\6&1&0&3`, "ClassName", "Keyboard")
@@ -374,6 +445,127 @@ func TestOrderAndRepetitionDoNotMatter(t *testing.T) {
 		}
 		if got := describe(w); got != want {
 			t.Fatalf("in another order, twice:\n%s\nwant\n%s", got, want)
+		}
+	})
+}
+
+func TestDeviceNames(t *testing.T) {
+	access := func(l *log, after time.Duration, pid, device, path string) {
+		l.security(4663, after, "ObjectType", "File", "ObjectName", `\Device\HarddiskVolume`+device+path, "ProcessId", pid, "AccessMask", "0x1").Task = removableTask
+	}
+	attach := func(l *log, after time.Duration, serial string) {
+		l.security(6416, after, "DeviceId", `USBSTOR\Disk&Ven_Some&Prod_Flash_Disk&Rev_1\`+serial+`&0`, "DeviceDescription", "Disk drive", "ClassName", "DiskDrive")
+	}
+	start := func(l *log, after time.Duration, pid, cmd string) {
+		l.security(4688, after, "NewProcessId", pid, "NewProcessName", `C:\Windows\System32\wscript.exe`, "ProcessId", "0x4", "CommandLine", cmd)
+	}
+	var l log
+	attach(&l, 0, "AAA")
+	access(&l, time.Second, "0x77", "6", `\Disk.lnk`)
+	start(&l, 2*time.Second, "0x64", `wscript "E:\d\A.vbs"`)
+	access(&l, 3*time.Second, "0x64", "6", `\d\a.vbs`)
+	access(&l, 4*time.Second, "0x64", "3", `\d\a.vbs.bak`)
+	attach(&l, time.Minute, "BBB")
+	access(&l, 2*time.Minute, "0x64", "7", `\x.lnk`)
+	w := l.world()
+	for path, want := range map[string]string{
+		`\Device\HarddiskVolume6\Disk.lnk`: `e:\disk.lnk`,
+		`\Device\HarddiskVolume3\d\a.vbs`:  `\device\harddiskvolume3\d\a.vbs`,
+		`\Device\HarddiskVolume7\x.lnk`:    `\device\harddiskvolume7\x.lnk`,
+	} {
+		if got := w.PathOn("pc", path); got != want {
+			t.Errorf("PathOn(%q) = %q, want %q", path, got, want)
+		}
+	}
+	m, sure := w.DeviceMount("PC", `\Device\HarddiskVolume7\x.lnk`, t0.Add(2*time.Minute))
+	if m == nil || m.Volume.Serial != "BBB" || !sure || m.Volume.Model != "Some Flash Disk" {
+		t.Errorf("device 7 is %+v, sure %v", m, sure)
+	}
+	// A volume of a lower number, or the only one there is, may have been there
+	// before recording began.
+	var single log
+	attach(&single, 0, "AAA")
+	access(&single, time.Second, "0x77", "6", `\Disk.lnk`)
+	if m, sure := single.world().DeviceMount("PC", `\Device\HarddiskVolume6\`, t0.Add(time.Second)); m == nil || sure {
+		t.Errorf("the only device is %+v, sure %v", m, sure)
+	}
+	if m, _ := single.world().DeviceMount("PC", `\Device\HarddiskVolume9\`, t0.Add(time.Second)); m != nil {
+		t.Error("a device that no record has is known")
+	}
+	// Two that could be meant are none.
+	var two log
+	attach(&two, 0, "AAA")
+	attach(&two, time.Second, "BBB")
+	access(&two, 2*time.Second, "0x77", "6", `\Disk.lnk`)
+	if m, _ := two.world().DeviceMount("PC", `\Device\HarddiskVolume6\`, t0.Add(2*time.Second)); m != nil {
+		t.Errorf("one of two: %+v", m)
+	}
+}
+
+func TestLetterOf(t *testing.T) {
+	for text, want := range map[string]byte{
+		`wscript "e:\d\a.vbs"`: 'e', `e:\d\a.vbs`: 'e', `x e:/d/a.vbs /y`: 'e', `x e:\d\a.vbsx f:\d\a.vbs`: 'f',
+		`he:\d\a.vbs`: 0, `\d\a.vbs`: 0, `:\d\a.vbs`: 0, ``: 0,
+	} {
+		if got := letterOf(text, `\d\a.vbs`); got != want {
+			t.Errorf("letterOf(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestAServiceRegisteredAgainIsAnother(t *testing.T) {
+	install := func(l *log, after time.Duration, image string) {
+		l.sysmon(13, after-time.Second, "EventType", "SetValue", "Image", `C:\Windows\System32\services.exe`, "TargetObject", `HKLM\System\CurrentControlSet\Services\psexesvc\ImagePath`, "Details", image)
+		l.add("Service Control Manager", "System", 7045, after, "ServiceName", "PSEXESVC", "ImagePath", image)
+		l.security(4697, after+time.Second, "ServiceName", "PSEXESVC", "ServiceFileName", image)
+	}
+	var l log
+	install(&l, time.Minute, `C:\a.exe`)
+	install(&l, time.Hour, `C:\b.exe`)
+	l.sysmon(13, 2*time.Hour, "EventType", "SetValue", "Image", "sc.exe", "TargetObject", `HKLM\System\CurrentControlSet\Services\psexesvc\ImagePath`, "Details", `C:\c.exe`)
+	s := l.world().Services()
+	if len(s) != 2 || s[0].ImagePath != `C:\a.exe` || s[1].ImagePath != `C:\c.exe` || len(s[0].Installs) != 3 || len(s[1].Installs) != 4 {
+		t.Fatalf("%d services: %+v", len(s), s)
+	}
+	if !s[0].Until.Equal(s[1].From) || !s[1].Until.IsZero() {
+		t.Errorf("from %v until %v, then from %v until %v", s[0].From, s[0].Until, s[1].From, s[1].Until)
+	}
+}
+
+// FuzzGUID holds that what is read as a GUID says the same written otherwise.
+func FuzzGUID(f *testing.F) {
+	f.Add("{81056205-5686-64dc-3b04-000000000800}")
+	f.Add("81056205568664dc3b04000000000800")
+	f.Add("{}")
+	f.Fuzz(func(t *testing.T, s string) {
+		b, ok := guidBytes(s)
+		if !ok {
+			return
+		}
+		again, ok := guidBytes(fmt.Sprintf("{%X}", b[:]))
+		if !ok || again != b {
+			t.Fatalf("%q gives %x, written again %x", s, b, again)
+		}
+	})
+}
+
+// TestHolesOfOneFileAreThoseOfTwo holds that the short way through a log of one
+// file finds what the general one does: a second file that holds nothing new of
+// the log changes nothing.
+func TestHolesOfOneFileAreThoseOfTwo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var l log
+		for range rapid.IntRange(2, 30).Draw(t, "n") {
+			e := l.sysmon(3, time.Duration(rapid.IntRange(0, 60).Draw(t, "after"))*time.Second, "ProcessGuid", guid(1))
+			e.Ref.RecordID = uint64(rapid.IntRange(1, 20).Draw(t, "id"))
+		}
+		one := l.world()
+		two := l.world()
+		again := *l.events[0]
+		again.Ref.File = "g"
+		two.Add(&again)
+		if a, b := fmt.Sprint(one.Gaps()), fmt.Sprint(two.Gaps()); a != b {
+			t.Fatalf("one file: %s\ntwo: %s", a, b)
 		}
 	})
 }

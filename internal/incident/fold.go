@@ -1,0 +1,179 @@
+package incident
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"ashiato/internal/provenance"
+)
+
+// How soon what a process did may follow to be told in one breath with it.
+const (
+	soon      = 30 * time.Second // its first connection after its start
+	fetchTime = time.Minute      // a file it wrote after a connection
+)
+
+// fold puts chapters together that tell one thing. Their arrows stay, in the
+// step that takes them in.
+func (t *teller) fold() {
+	t.foldTools()
+	t.foldElevations()
+	t.foldRenames()
+	t.foldConnections()
+	t.chapters = slices.DeleteFunc(t.chapters, func(c *chapter) bool { return len(c.edges) == 0 && c.key != "detected" })
+}
+
+// absorb moves everything of from into c. What from lists goes to c.also.
+func (t *teller) absorb(c, from *chapter) {
+	for _, e := range from.edges {
+		c.take(e)
+		t.of[e] = c
+	}
+	for n := range from.nodes {
+		c.nodes[n] = true
+	}
+	for _, a := range from.acts {
+		c.act(a)
+	}
+	c.also = append(c.also, from.things...)
+	from.edges = nil
+}
+
+// foldTools moves the start of a tool that was used on a service or task (sc
+// start, schtasks /run) to the step that tells of its registration.
+func (t *teller) foldTools() {
+	var units []*chapter
+	for _, c := range t.chapters {
+		if c.key == "unit-registered" {
+			units = append(units, c)
+		}
+	}
+	for _, c := range t.chapters {
+		if c.key != "started" {
+			continue
+		}
+		var kept []*provenance.Edge
+		for _, e := range c.edges {
+			var best *chapter
+			child := t.b.g.Node(e.To)
+			if e.Verb == provenance.Started && tools[strings.ToLower(child.Label)] && len(t.marks[e.To]) == 0 {
+				words := strings.Fields(strings.ToLower(strings.ReplaceAll(child.Attr("CommandLine"), `"`, " ")))
+				for _, u := range units {
+					unit := t.b.g.Node(u.edges[0].To)
+					name := strings.ToLower(unit.Label)
+					path := strings.TrimPrefix(strings.ToLower(unit.Path), `\`)
+					if unit.Host != child.Host || !slices.ContainsFunc(words, func(w string) bool {
+						w = strings.TrimPrefix(w, `\`)
+						return w == name || w == path
+					}) {
+						continue
+					}
+					if best == nil || u.first.Sub(e.First).Abs() < best.first.Sub(e.First).Abs() {
+						best = u
+					}
+				}
+			}
+			if best == nil || best.last().Sub(e.First).Abs() > storyGap {
+				kept = append(kept, e)
+				continue
+			}
+			best.take(e)
+			t.of[e] = best
+		}
+		if len(kept) == len(c.edges) {
+			continue
+		}
+		c.edges, c.things = kept, nil
+		c.nodes = map[provenance.NodeID]bool{}
+		for i, e := range kept {
+			c.nodes[e.From], c.nodes[e.To] = true, true
+			if i == 0 || e.First.Before(c.first) {
+				c.first = e.First
+			}
+			if name := t.name(e.To); e.Verb == provenance.Started && !slices.Contains(c.things, name) {
+				c.things = append(c.things, name)
+			}
+		}
+	}
+}
+
+// alone returns the one process that a chapter of starts tells of, "" if there
+// are several.
+func (c *chapter) alone() provenance.NodeID {
+	var one provenance.NodeID
+	for _, e := range c.edges {
+		if e.Verb == provenance.Started || e.Verb == provenance.RanAs {
+			if one != "" && one != e.To {
+				return ""
+			}
+			one = e.To
+		}
+	}
+	return one
+}
+
+// foldElevations tells of a program's start and of its elevation at once.
+func (t *teller) foldElevations() {
+	for _, c := range t.chapters {
+		if c.key != "elevated" {
+			continue
+		}
+		for _, s := range t.chapters {
+			if s.key == "started" && len(s.edges) > 0 && s.alone() == c.actor && c.first.Sub(s.first).Abs() <= soon {
+				c.by = s.actor
+				t.absorb(c, s)
+			}
+		}
+	}
+}
+
+// foldRenames tells of a file that was loaded under another name together with
+// its loading.
+func (t *teller) foldRenames() {
+	for _, r := range t.chapters {
+		if r.key != "renamed" || len(r.edges) != 1 || r.edges[0].Join != "same-content" {
+			continue
+		}
+		for _, c := range t.chapters {
+			if c.key != "loaded" || len(c.things) != 1 || c.by != "" || !c.nodes[r.edges[0].To] {
+				continue
+			}
+			c.by = r.edges[0].From
+			t.absorb(c, r)
+			break
+		}
+	}
+}
+
+// foldConnections tells of where a process connected to together with its start,
+// if that is the first thing it did, or with what it wrote at once thereafter.
+func (t *teller) foldConnections() {
+	for _, c := range t.chapters {
+		if c.key != "connected" || len(c.edges) == 0 || !slices.ContainsFunc(c.edges, func(e *provenance.Edge) bool { return e.Verb == provenance.Connected }) {
+			continue
+		}
+		var start, next *chapter
+		for _, x := range t.chapters {
+			if x == c || len(x.edges) == 0 || len(x.also) > 0 {
+				continue
+			}
+			between := c.first.Sub(x.first)
+			if x.alone() == c.actor && between >= 0 && between <= soon {
+				switch x.key {
+				case "started", "unit-ran", "value-ran":
+					start = x
+				}
+			}
+			if x.actor == c.actor && (x.key == "wrote") && between <= 0 && -between <= fetchTime && (next == nil || x.first.Before(next.first)) {
+				next = x
+			}
+		}
+		switch {
+		case start != nil && !c.has("download"):
+			t.absorb(start, c)
+		case next != nil && !c.has("download", "mining") && !slices.Contains(t.marks[c.actor], "mining"):
+			t.absorb(next, c)
+		}
+	}
+}
