@@ -38,6 +38,12 @@ type decoder struct {
 	// damage is the first thing in the current record that could not be read
 	// although the rest could.
 	damage error
+	// general turns programs off, for tests that compare the two ways.
+	general bool
+	recent  [4]repeated
+
+	keys   []uint64 // scratch of chunkRun
+	events int      // of the chunk before, as a guess for the next
 }
 
 // place says how the elements of a list are to be understood.
@@ -50,10 +56,11 @@ const (
 	inEventData
 	inUserData // elements here wrap the fields
 	inFields   // elements here are fields, or groups of fields
+	placeCount
 )
 
-func (d *decoder) reset(chunk []byte) {
-	d.parser.reset(chunk)
+func (d *decoder) reset(chunk []byte, shared *templates) {
+	d.parser.reset(chunk, shared)
 	d.textLeft, d.fieldsLeft = maxText, maxFields
 }
 
@@ -61,9 +68,16 @@ func (d *decoder) reset(chunk []byte) {
 // tells what part of the record could not be read, if any; the third that it
 // gave no event at all.
 func (d *decoder) decode(pos, end int) (*event.Event, error, error) {
-	d.text, d.fields, d.values = d.text[:0], d.fields[:0], d.values[:0]
-	d.ev = event.Event{}
-	d.hasSystem, d.hasTime, d.damage = false, false, nil
+	d.clear()
+	if !d.general && d.runRecord(pos, end) {
+		return d.build(), nil, nil
+	}
+	return d.decodeGeneral(pos, end)
+}
+
+// decodeGeneral is decode for any record.
+func (d *decoder) decodeGeneral(pos, end int) (*event.Event, error, error) {
+	d.clear()
 	var f fragment
 	var err error
 	f, d.values, err = d.fragmentAt(pos, end, d.values)
@@ -76,39 +90,108 @@ func (d *decoder) decode(pos, end int) (*event.Event, error, error) {
 	if !d.hasSystem {
 		return nil, nil, errNoEvent
 	}
-	e := new(event.Event)
-	*e = d.ev
-	if len(d.fields) > 0 {
-		e.Data = make(event.Fields, len(d.fields))
-		text := string(d.text)
-		for i, p := range d.fields {
-			v := p.fixed
-			if p.lo >= 0 {
-				v = text[p.lo:p.hi]
-			}
-			e.Data[i] = event.Field{Name: p.name, Value: v}
-		}
-	}
+	e := d.build()
 	if d.damage != nil {
 		e.Flags |= event.Partial
 	}
 	return e, d.damage, nil
 }
 
+// clear makes ready for a record.
+func (d *decoder) clear() {
+	d.text, d.fields, d.values = d.text[:0], d.fields[:0], d.values[:0]
+	d.ev = event.Event{}
+	d.hasSystem, d.hasTime, d.damage = false, false, nil
+}
+
+// build makes the event of what was gathered. It takes two allocations, one for
+// the event with its fields and one for their text; no two events share one, so
+// that an event kept for long keeps nothing else alive.
+func (d *decoder) build() *event.Event {
+	e, data := allocate(len(d.fields))
+	*e = d.ev
+	if len(d.fields) == 0 {
+		return e
+	}
+	text := string(d.text)
+	for i := range data {
+		p := &d.fields[i]
+		data[i].Name = p.name
+		if p.lo >= 0 {
+			data[i].Value = text[p.lo:p.hi]
+		} else {
+			data[i].Value = p.fixed
+		}
+	}
+	e.Data = data
+	return e
+}
+
+// allocate returns an event and room for n fields, in one allocation up to 33
+// fields. The sizes fill the allocator's classes.
+func allocate(n int) (*event.Event, event.Fields) {
+	switch {
+	case n == 0:
+		return new(event.Event), nil
+	case n <= 4:
+		r := new(struct {
+			e event.Event
+			f [4]event.Field
+		})
+		return &r.e, r.f[:n:n]
+	case n <= 9:
+		r := new(struct {
+			e event.Event
+			f [9]event.Field
+		})
+		return &r.e, r.f[:n:n]
+	case n <= 13:
+		r := new(struct {
+			e event.Event
+			f [13]event.Field
+		})
+		return &r.e, r.f[:n:n]
+	case n <= 17:
+		r := new(struct {
+			e event.Event
+			f [17]event.Field
+		})
+		return &r.e, r.f[:n:n]
+	case n <= 21:
+		r := new(struct {
+			e event.Event
+			f [21]event.Field
+		})
+		return &r.e, r.f[:n:n]
+	case n <= 25:
+		r := new(struct {
+			e event.Event
+			f [25]event.Field
+		})
+		return &r.e, r.f[:n:n]
+	case n <= 33:
+		r := new(struct {
+			e event.Event
+			f [33]event.Field
+		})
+		return &r.e, r.f[:n:n]
+	}
+	return new(event.Event), make(event.Fields, n)
+}
+
 // key identifies the content of the event just decoded, whatever place in the
 // chunk it was decoded from: its record id, the time it was written and the text
 // of its fields.
 func (d *decoder) key(e *event.Event, written uint64) uint64 {
-	var h maphash.Hash
-	h.SetSeed(keySeed)
-	var head [28]byte
-	binary.LittleEndian.PutUint64(head[:], e.Ref.RecordID)
-	binary.LittleEndian.PutUint64(head[8:], written)
-	binary.LittleEndian.PutUint64(head[16:], uint64(e.ID)<<32|uint64(len(d.fields)))
-	_, _ = h.Write(head[:])
-	_, _ = h.WriteString(e.Channel)
-	_, _ = h.Write(d.text)
-	return h.Sum64()
+	mark := len(d.text)
+	d.text = append(d.text, e.Channel...)
+	d.text = binary.LittleEndian.AppendUint64(d.text, e.Ref.RecordID)
+	d.text = binary.LittleEndian.AppendUint64(d.text, written)
+	d.text = binary.LittleEndian.AppendUint64(d.text, uint64(e.ID)<<32|uint64(len(d.fields)))
+	d.text = binary.LittleEndian.AppendUint32(d.text, uint32(mark))
+	sum := maphash.Bytes(keySeed, d.text)
+	d.text = d.text[:mark]
+	return sum
 }
 
 var keySeed = maphash.MakeSeed()
@@ -408,7 +491,7 @@ func (d *decoder) append(f fragment, n *node) error {
 		}
 		return nil
 	}
-	if d.isNull(f, n) {
+	if n.kind != nodeSubst || d.isNull(f, n) {
 		return nil
 	}
 	v := f.values[n.slot]

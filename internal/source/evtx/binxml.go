@@ -1,8 +1,10 @@
 package evtx
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"ashiato/internal/event"
 )
@@ -106,12 +108,15 @@ type name struct {
 	err  error
 }
 
-// template is a parsed template definition.
+// template is a template definition of the chunk.
 type template struct {
-	nodes []node
-	id    uint32
-	size  int // bytes in the chunk, its header included
-	err   error
+	*compiled
+	nodes  []node
+	parsed bool // nodes are there: not so where another chunk's form was used
+	id     uint32
+	at     int // offset in the chunk
+	size   int // bytes in the chunk, its header included
+	err    error
 }
 
 // value is one substitution value: bytes [off, off+size) of the chunk.
@@ -127,11 +132,12 @@ type fragment struct {
 	values []value
 }
 
-// parser reads the binary XML of one chunk. Names and templates are parsed once
-// per chunk, where their offsets refer to.
+// parser reads the binary XML of one chunk. Names are parsed once per chunk,
+// where their offsets refer to, templates once per file.
 type parser struct {
 	chunk     []byte
-	names     map[uint32]name
+	spelled   map[string]name // valid names by their bytes in a chunk
+	names     map[uint32]name // what is no valid name, by its offset
 	templates map[uint32]*template
 	arena     []node // what fragments of this chunk are cut from
 	scratch   []byte
@@ -141,12 +147,21 @@ type parser struct {
 	// strictIDs demands that a template instance and its definition carry the
 	// same identifier, which tells stale references of carved records.
 	strictIDs bool
+
+	shared *templates // of the file
+	refs   []nameRef  // to names, by the definition being parsed
+	fixed  bool       // all of these refs are of the kinds that nameRef describes
+	stop   int        // where the definition being parsed ended, 0 if not after its element
 }
 
-func (p *parser) reset(chunk []byte) {
-	p.chunk = chunk
+func (p *parser) reset(chunk []byte, shared *templates) {
+	p.chunk, p.shared = chunk, shared
 	if p.names == nil {
 		p.names, p.templates = map[uint32]name{}, map[uint32]*template{}
+		p.spelled = map[string]name{}
+	}
+	if len(p.spelled) >= maxInterned {
+		clear(p.spelled)
 	}
 	clear(p.names)
 	clear(p.templates)
@@ -186,39 +201,58 @@ func (p *parser) charge(n int) error {
 }
 
 // nameAt reads the name at a chunk offset: u32 next, u16 hash, u16 length,
-// UTF-16 characters and a NUL.
+// UTF-16 characters and a NUL. Every use of a name is charged, so that it does
+// not matter which templates of the chunk had to be parsed; of what is no name,
+// only the first.
 func (p *parser) nameAt(off uint32) name {
-	if n, ok := p.names[off]; ok {
-		return n
-	}
-	n := p.readName(off)
-	if len(p.names) < chunkSize/8 {
-		p.names[off] = n
-	}
-	return n
-}
-
-func (p *parser) readName(off uint32) name {
 	if uint64(off)+10 > uint64(len(p.chunk)) {
 		return name{err: fmt.Errorf("name offset %d is outside the chunk", off)}
 	}
 	at := int(off)
-	chars := int(u16(p.chunk, at+6))
-	end := at + 8 + 2*chars
-	if end+2 > len(p.chunk) {
+	size := 10 + 2*int(u16(p.chunk, at+6))
+	if size > len(p.chunk)-at {
 		return name{err: fmt.Errorf("the name at chunk offset %d is cut", off)}
 	}
-	if err := p.charge(8 + 2*chars); err != nil {
+	raw := p.chunk[at+4 : at+size]
+	if len(raw) <= maxInternedText {
+		if n, ok := p.spelled[string(raw)]; ok {
+			if err := p.charge(size - 2); err != nil {
+				return name{err: err}
+			}
+			return n
+		}
+	}
+	if n, ok := p.names[off]; ok {
+		return n
+	}
+	if err := p.charge(size - 2); err != nil {
 		return name{err: err}
 	}
-	le := p.chunk[at+8 : end]
-	if nameHash(le) != u16(p.chunk, at+4) || u16(p.chunk, end) != 0 {
-		return name{err: fmt.Errorf("no name at chunk offset %d", off)}
+	n := p.readName(raw)
+	switch {
+	case n.err != nil:
+		n.err = fmt.Errorf("no name at chunk offset %d", off)
+		if len(p.names) < chunkSize/8 {
+			p.names[off] = n
+		}
+	case len(raw) <= maxInternedText && len(p.spelled) < maxInterned:
+		p.spelled[string(raw)] = n
+	}
+	return n
+}
+
+// readName reads a name from its hash on.
+func (p *parser) readName(raw []byte) name {
+	le := raw[4 : len(raw)-2]
+	if nameHash(le) != u16(raw, 0) || u16(raw, len(raw)-2) != 0 {
+		return name{err: errNoName}
 	}
 	p.scratch = event.AppendUTF16(p.scratch[:0], le)
 	text := p.intern(p.scratch)
-	return name{text: text, id: classify(text), size: 10 + 2*chars}
+	return name{text: text, id: classify(text), size: len(raw) + 4}
 }
+
+var errNoName = errors.New("no name")
 
 // openElement is an element or attribute whose end has not been read yet.
 type openElement struct {
@@ -267,6 +301,12 @@ func (p *parser) appendNodes(pos, end int, definition bool, nodes []node) ([]nod
 		start := pos
 		token := p.chunk[pos]
 		switch token &^ tokenMore {
+		case tokenValue, tokenCDATA, tokenCharRef, tokenEntityRef, tokenSubstitution, tokenOptional:
+			if len(stack) > 0 && stack[len(stack)-1].inStart && stack[len(stack)-1].attr < 0 {
+				return nodes, bad("content inside a start tag")
+			}
+		}
+		switch token &^ tokenMore {
 		case tokenEOF:
 			if len(stack) > 0 {
 				return nodes, bad("binary XML ends inside an element")
@@ -285,12 +325,23 @@ func (p *parser) appendNodes(pos, end int, definition bool, nodes []node) ([]nod
 			if len(stack) == maxDepth {
 				return nodes, bad("elements are nested too deeply")
 			}
-			size, n, err := p.elementName(pos, end, definition)
+			size, n, dependency, err := p.elementName(pos, end, definition)
 			if err != nil {
 				return nodes, err
 			}
+			if definition {
+				if dependency {
+					p.refer(pos+1, 6, n)
+				} else {
+					p.refer(pos+1, 4, n)
+					p.fixed = false
+				}
+			}
 			pos += size
 			if token&tokenMore != 0 {
+				if definition {
+					p.refs[len(p.refs)-1].after = 4
+				}
 				if !need(4) {
 					return nodes, bad("cut attribute list")
 				}
@@ -311,6 +362,9 @@ func (p *parser) appendNodes(pos, end int, definition bool, nodes []node) ([]nod
 			n := p.nameAt(off)
 			if n.err != nil {
 				return nodes, n.err
+			}
+			if definition {
+				p.refer(pos+1, 0, n)
 			}
 			pos += 5
 			if int(off) == pos {
@@ -346,6 +400,7 @@ func (p *parser) appendNodes(pos, end int, definition bool, nodes []node) ([]nod
 			el.field, el.hasField = fixedName(nodes, int(top.at))
 			pos++
 			if definition && len(stack) == 0 {
+				p.stop = pos
 				return nodes, nil
 			}
 
@@ -415,6 +470,7 @@ func (p *parser) appendNodes(pos, end int, definition bool, nodes []node) ([]nod
 			if n.err != nil {
 				return nodes, n.err
 			}
+			p.fixed = false
 			pos += 5
 			if int(off) == pos {
 				pos += n.size
@@ -456,8 +512,8 @@ func (p *parser) appendNodes(pos, end int, definition bool, nodes []node) ([]nod
 }
 
 // elementName reads an element's start up to its name and returns how many bytes
-// that takes, the inline name included.
-func (p *parser) elementName(pos, end int, dependency bool) (int, name, error) {
+// that takes, the inline name included, and whether there is a dependency id.
+func (p *parser) elementName(pos, end int, dependency bool) (int, name, bool, error) {
 	var first error
 	for _, dep := range [2]bool{dependency, !dependency} {
 		head := 9 // token, size, name offset
@@ -481,9 +537,9 @@ func (p *parser) elementName(pos, end int, dependency bool) (int, name, error) {
 		if int(off) == pos+head {
 			head += n.size
 		}
-		return head, n, nil
+		return head, n, dep, nil
 	}
-	return 0, name{}, first
+	return 0, name{}, false, first
 }
 
 // fixedName returns an element's Name attribute if its text is fixed.
@@ -583,11 +639,21 @@ func (p *parser) instance(pos, end int, values []value) (fragment, []value, erro
 		values = append(values, value{typ: p.chunk[d+2], off: int32(data), size: int32(size)})
 		data += size
 	}
-	return fragment{nodes: t.nodes, values: values[base:len(values):len(values)]}, values, nil
+	return fragment{nodes: p.nodesOf(t), values: values[base:len(values):len(values)]}, values, nil
 }
 
-// templateAt parses the template definition at a chunk offset: u32 next, 16
-// bytes GUID of which the first four are the id, u32 size, binary XML.
+// refer notes that the definition being parsed refers to a name.
+func (p *parser) refer(at, before int, n name) {
+	off := int(u32(p.chunk, at+before))
+	r := nameRef{at: at, before: before, name: p.chunk[off+4 : off+n.size]}
+	if off == at+before+4 {
+		r.inline = n.size
+	}
+	p.refs = append(p.refs, r)
+}
+
+// templateAt finds the template definition at a chunk offset: u32 next, 16 bytes
+// GUID of which the first four are the id, u32 size, binary XML.
 func (p *parser) templateAt(off uint32) *template {
 	if t := p.templates[off]; t != nil {
 		return t
@@ -608,6 +674,59 @@ func (p *parser) readTemplate(off uint32) *template {
 	if uint64(size) > uint64(len(p.chunk)-at-24) {
 		return &template{err: fmt.Errorf("the template at chunk offset %d is cut", off)}
 	}
-	nodes, err := p.parse(at+24, at+24+int(size), true)
-	return &template{nodes: nodes, id: u32(p.chunk, at+4), size: 24 + int(size), err: err}
+	t := &template{id: u32(p.chunk, at+4), at: at, size: 24 + int(size)}
+	guid := [16]byte(p.chunk[at+4 : at+20])
+	// What a template of another chunk took from the budgets is taken here too,
+	// so that a chunk's events do not depend on which chunk came first. Where
+	// that is more than is left, parsing will find so.
+	if c, n := p.shared.find(guid, p.chunk, at+24, at+t.size); c != nil && c.steps <= p.stepsLeft && c.names+n <= p.parseLeft {
+		p.stepsLeft -= c.steps
+		p.parseLeft -= c.names + n
+		t.compiled = c
+		return t
+	}
+	steps, left := p.stepsLeft, p.parseLeft
+	p.parseDefinition(t)
+	if t.err != nil {
+		return t
+	}
+	t.compiled = &compiled{programs: compileAll(t.nodes), steps: steps - p.stepsLeft}
+	if p.stop > 0 && p.fixed {
+		start := at + 24
+		t.definition = bytes.Clone(p.chunk[start:p.stop])
+		t.names = left - p.parseLeft - len(t.definition)
+		t.refs = slices.Clone(p.refs)
+		size := 0
+		for i := range t.refs {
+			size += len(t.refs[i].name)
+		}
+		names := make([]byte, 0, size)
+		for i := range t.refs {
+			r := &t.refs[i]
+			r.at -= start
+			names = append(names, r.name...)
+			r.name = names[len(names)-len(r.name):]
+		}
+		p.shared.add(guid, t.compiled)
+	}
+	return t
+}
+
+// parseDefinition parses the binary XML of a definition.
+func (p *parser) parseDefinition(t *template) {
+	p.refs, p.fixed, p.stop = p.refs[:0], true, 0
+	t.nodes, t.err = p.parse(t.at+24, t.at+t.size, true)
+	t.parsed = true
+}
+
+// nodesOf returns the nodes of a template without error, which the general way
+// needs where another chunk's program has been enough so far.
+func (p *parser) nodesOf(t *template) []node {
+	if !t.parsed {
+		steps, left := p.stepsLeft, p.parseLeft // have been taken already
+		p.stepsLeft, p.parseLeft = maxSteps, maxParse
+		p.parseDefinition(t)
+		p.stepsLeft, p.parseLeft = steps, left
+	}
+	return t.nodes
 }

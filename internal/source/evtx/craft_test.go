@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -122,6 +123,7 @@ func (c *chunkBuilder) data(name string, token byte, slot int, typ byte) {
 
 func utf16(s string) []byte { return event.AppendUTF16LE(nil, s) }
 
+// readAll reads a file, and wants the general way to read the same.
 func readAll(t testing.TB, b []byte) ([]*event.Event, source.Stats, []source.Problem) {
 	t.Helper()
 	var mu sync.Mutex
@@ -135,6 +137,15 @@ func readAll(t testing.TB, b []byte) ([]*event.Event, source.Stats, []source.Pro
 		t.Fatalf("stats do not balance: %+v", stats)
 	}
 	slices.SortFunc(events, event.Compare)
+	var general []*event.Event
+	generalStats, generalProblems := ReadGeneral(context.Background(), "test.evtx", bytes.NewReader(b), func(batch []*event.Event) {
+		general = append(general, batch...)
+	})
+	slices.SortFunc(general, event.Compare)
+	if stats != generalStats || !reflect.DeepEqual(problems, generalProblems) || !reflect.DeepEqual(events, general) {
+		t.Errorf("by programs %d events, %+v %v; the general way %d, %+v %v",
+			len(events), stats, problems, len(general), generalStats, generalProblems)
+	}
 	return events, stats, problems
 }
 
@@ -509,6 +520,49 @@ func TestExpansion(t *testing.T) {
 	}
 }
 
+// TestExpansionOfPrograms: values named thousands of times inside values named
+// thousands of times are given up before they are all run.
+func TestExpansionOfPrograms(t *testing.T) {
+	const named = 2000
+	substitutions := func(c *chunkBuilder) {
+		for range named {
+			c.substitution(tokenOptional, 0, typeBinXML)
+		}
+	}
+	b := file(t, crafted{xml: func(c *chunkBuilder) {
+		le := binary.LittleEndian
+		c.buf = append(c.buf, tokenFragment, 1, 1, 0)
+		var sizes []int
+		for _, define := range []func(c *chunkBuilder){
+			wrap(substitutions),
+			func(c *chunkBuilder) { c.element("UserData", nil, func() { substitutions(c) }) },
+			func(c *chunkBuilder) { c.element("W", nil, func() { c.element("F", nil, nil) }) },
+		} {
+			c.template(define, nil)
+			c.buf = le.AppendUint32(c.buf[:len(c.buf)-4], 1)
+			sizes = append(sizes, len(c.buf))
+			c.buf = append(c.buf, 0, 0, typeBinXML, 0)
+		}
+		for _, s := range sizes {
+			le.PutUint16(c.buf[s:], uint16(len(c.buf)-s-4))
+		}
+	}})
+	if _, stats, problems := readAll(t, b); stats.Undecodable != 1 || len(problems) != 1 || problems[0].Kind != source.TooLarge {
+		t.Errorf("%+v, %v", stats, problems)
+	}
+	var w twins
+	w.fast.reset(b[fileHeaderSize:], &w.shared)
+	at := chunkHeaderSize + recordHeader
+	end := chunkHeaderSize + int(u32(b, fileHeaderSize+chunkHeaderSize+4)) - 4
+	w.fast.clear()
+	if w.fast.runRecord(at, end) || len(w.fast.fields) > maxSteps {
+		t.Errorf("%d fields were made", len(w.fast.fields))
+	}
+	if p := w.fast.templates[u32(b, fileHeaderSize+at+4+6)]; p == nil || p.programs[inDocument] == nil {
+		t.Error("the record has no program, so that nothing was tested")
+	}
+}
+
 // TestDeep nests elements beyond the bound.
 func TestDeep(t *testing.T) {
 	var nest func(c *chunkBuilder, n int)
@@ -585,7 +639,7 @@ func TestSlackBounds(t *testing.T) {
 					defer mu.Unlock()
 					n += len(batch)
 				},
-				slack: slack{maxLive: c.maxLive, maxBytes: c.maxBytes, live: map[uint64]struct{}{}},
+				slack: slack{maxLive: c.maxLive, maxBytes: c.maxBytes},
 			}
 			stats, problems := r.read(context.Background(), bytes.NewReader(b), jobs)
 			if n != 6+c.carved || stats.Carved != int64(c.carved) || stats.Events != int64(n) || stats.Records != int64(n) || len(problems) > 0 {
@@ -611,6 +665,28 @@ func TestUserDataWithoutFields(t *testing.T) {
 		})
 	})})
 	wantFields(t, e.Data, "Plain=text")
+}
+
+// TestContentInStartTag: text where only attributes may stand is refused, in a
+// nested element too, where looking for attributes would not come to an end.
+func TestContentInStartTag(t *testing.T) {
+	for name, content := range map[string]func(c *chunkBuilder){
+		"text":         func(c *chunkBuilder) { c.value("x") },
+		"substitution": func(c *chunkBuilder) { c.substitution(tokenSubstitution, 0, typeString) },
+		"characters":   func(c *chunkBuilder) { c.buf = append(c.buf, tokenCharRef, 'B', 0) },
+	} {
+		_, stats, problems := readAll(t, file(t, crafted{define: wrap(func(c *chunkBuilder) {
+			c.element("EventData", nil, func() {
+				c.element("Data", nil, nil)
+				c.buf = c.buf[:len(c.buf)-1] // open its start tag again
+				content(c)
+				c.buf = append(c.buf, tokenCloseEmpty)
+			})
+		}), values: []outValue{{typeString, utf16("x")}}}))
+		if stats.Undecodable != 1 || len(problems) != 1 || !strings.Contains(problems[0].Detail, "inside a start tag") {
+			t.Errorf("%s: %+v, %v", name, stats, problems)
+		}
+	}
 }
 
 // TestNoEvent: XML that is no event is a record that cannot be read.

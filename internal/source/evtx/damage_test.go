@@ -287,7 +287,7 @@ func TestBrokenStructures(t *testing.T) {
 		kind   source.ProblemKind
 	}{
 		{"file signature", func(b []byte) []byte { b[0] = 'x'; return b }, 0, 0, source.Corrupt},
-		{"file header zeroed", func(b []byte) []byte { clear(b[:headerSize]); return b }, 0, 0, ""},
+		{"file header zeroed", func(b []byte) []byte { clear(b[:headerSize]); return b }, 0, 0, source.Corrupt},
 		{"file header missing", func(b []byte) []byte { return b[headerSize:] }, 0, 0, source.Corrupt},
 		{"half the file header missing", func(b []byte) []byte { return b[1000:] }, 0, 0, source.Corrupt},
 		{"bytes before the chunks", func(b []byte) []byte { return slices.Insert(b, headerSize, make([]byte, 777)...) }, 0, 0, ""},

@@ -10,9 +10,9 @@
 //
 // # What is guaranteed
 //
-// Memory is bounded by the number of chunks in flight, and time by the length
-// of the input, whatever the input holds: nesting, substitution and text are
-// budgeted per chunk. Every record found is either an event or counted as
+// Memory is bounded by the number of chunks in flight and 4 MiB of templates per
+// file, and time by the length of the input, whatever the input holds: nesting,
+// substitution and text are budgeted per chunk. Every record found is either an event or counted as
 // undecodable (Stats.Records = Stats.Events + Stats.Undecodable), every event
 // names the bytes it was read from, and the set of events does not depend on
 // how many goroutines decoded them. Damage is reported and the rest goes on:

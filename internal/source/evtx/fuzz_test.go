@@ -3,6 +3,7 @@ package evtx_test
 import (
 	"bytes"
 	"encoding/binary"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -10,7 +11,8 @@ import (
 )
 
 // FuzzRead holds for any bytes: the numbers balance, every event's reference
-// finds the bytes it was read from, and one goroutine reads what several do.
+// finds the bytes it was read from, one goroutine reads what several do, and
+// programs read what the general way reads.
 //
 // The inputs are thousands of bytes; -fuzzminimizetime=10x keeps the fuzzer from
 // spending its time on making them smaller.
@@ -40,6 +42,9 @@ func FuzzRead(f *testing.F) {
 		}
 		if diff := sameEvents(res.events, again.events); diff != "" {
 			t.Fatalf("3 jobs (-), 1 job (+):\n%s", diff)
+		}
+		if general := readGeneral(b); !reflect.DeepEqual(again, general) {
+			t.Fatalf("by programs %+v, the general way %+v", again, general)
 		}
 		for i, e := range res.events {
 			if e.Ref != again.events[i].Ref {

@@ -91,6 +91,16 @@ func readFrom(in io.Reader, jobs int) result {
 	return res
 }
 
+// readGeneral reads a file without programs.
+func readGeneral(b []byte) result {
+	var res result
+	res.stats, res.problems = evtx.ReadGeneral(context.Background(), "test.evtx", bytes.NewReader(b), func(batch []*event.Event) {
+		res.events = append(res.events, batch...)
+	})
+	slices.SortFunc(res.events, func(a, b *event.Event) int { return int(a.Ref.Offset - b.Ref.Offset) })
+	return res
+}
+
 func read(b []byte) result { return readFrom(bytes.NewReader(b), 0) }
 
 // clean reads a file that must give no problems.

@@ -41,9 +41,14 @@ func (rd *Reader) Read(ctx context.Context, name string, r io.Reader, h source.H
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	run := &run{name: name, handle: h, found: map[source.ProblemKind]*source.Problem{}}
-	run.slack = slack{maxLive: maxLiveKeys, maxBytes: maxSlackBytes, live: map[uint64]struct{}{}}
-	return run.read(ctx, r, jobs)
+	return newRun(name, h).read(ctx, r, jobs)
+}
+
+func newRun(name string, h source.Handler) *run {
+	return &run{
+		name: name, handle: h, found: map[source.ProblemKind]*source.Problem{},
+		slack: slack{maxLive: maxLiveKeys, maxBytes: maxSlackBytes},
+	}
 }
 
 // read does the work of Reader.Read.
@@ -104,6 +109,9 @@ type run struct {
 	stats source.Stats
 	found map[source.ProblemKind]*source.Problem
 	slack slack
+
+	templates templates
+	general   bool // decode without programs, for tests
 }
 
 // problem merges one occurrence into what was found. Of several, the first by
@@ -224,7 +232,10 @@ func (r *run) file(ctx context.Context, in io.Reader, jobs int) bool {
 			off += int64(n)
 			continue
 		}
-		allZero = false
+		if allZero {
+			r.note(source.Corrupt, 0, "the file header is nothing but zeros")
+			allZero = false
+		}
 		next := buffers.Get().(*[chunkSize]byte)
 		size, gap := n, false
 		chunk := bytes.HasPrefix(data, []byte(chunkMagic))
@@ -355,8 +366,12 @@ type chunkRun struct {
 
 // chunk decodes one chunk and hands on its events.
 func (r *run) chunk(d *decoder, j job) {
-	c := chunkRun{run: r, d: d, base: j.off, data: j.data[:j.size]}
-	d.reset(c.data)
+	c := chunkRun{run: r, d: d, base: j.off, data: j.data[:j.size], keys: d.keys[:0]}
+	if d.events > 0 {
+		c.batch = make([]*event.Event, 0, d.events)
+	}
+	d.reset(c.data, &r.templates)
+	d.general = r.general
 	if j.size >= chunkHeaderSize && string(c.data[:8]) == chunkMagic {
 		c.whole(j)
 	} else {
@@ -366,7 +381,8 @@ func (r *run) chunk(d *decoder, j job) {
 		}
 		c.carve(0, len(c.data), inDamage)
 	}
-	d.parser.chunk = nil
+	d.parser.chunk, d.parser.shared = nil, nil
+	d.keys, d.events = c.keys, len(c.batch)
 	buffers.Put(j.data)
 	r.hand(&c)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,9 @@ func TestRoundTrip(t *testing.T) {
 			if e.Ref.RecordID != events[i].Ref.RecordID {
 				t.Fatalf("record id %d became %d", events[i].Ref.RecordID, e.Ref.RecordID)
 			}
+		}
+		if general := readGeneral(m.b); !reflect.DeepEqual(res, general) {
+			t.Fatalf("by programs %+v, the general way %+v", res, general)
 		}
 		if n := walkRecords(m.b); n != len(events) {
 			t.Fatalf("%d records in the file, %d written", n, len(events))

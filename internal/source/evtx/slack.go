@@ -11,7 +11,7 @@ import (
 // records. A file beyond them gives its leftovers as they are, all of them, so
 // that the result does not depend on the order in which chunks were decoded.
 const (
-	maxLiveKeys   = 2 << 20  // records, about 24 bytes each
+	maxLiveKeys   = 2 << 20  // records, 8 bytes each
 	maxSlackBytes = 16 << 20 // bytes of leftover records
 )
 
@@ -28,7 +28,8 @@ type leftover struct {
 type slack struct {
 	maxLive, maxBytes int // maxLiveKeys and maxSlackBytes but for tests
 
-	live  map[uint64]struct{}
+	live  [][]uint64 // keys of the records, by chunk
+	count int        // of these keys
 	held  []leftover
 	bytes int
 	open  bool // a bound was reached: nothing is held any more
@@ -48,14 +49,15 @@ func (r *run) hand(c *chunkRun) {
 	s := &r.slack
 	var now []leftover
 	if !s.open {
-		for _, k := range c.keys {
-			s.live[k] = struct{}{}
+		if len(c.keys) > 0 {
+			s.live = append(s.live, slices.Clone(c.keys))
+			s.count += len(c.keys)
 		}
 		s.held = append(s.held, c.slack...)
 		for _, l := range c.slack {
 			s.bytes += l.size
 		}
-		if len(s.live) > s.maxLive || s.bytes > s.maxBytes {
+		if s.count > s.maxLive || s.bytes > s.maxBytes {
 			s.open = true
 			now = s.held
 			s.live, s.held = nil, nil
@@ -75,16 +77,29 @@ func (r *run) hand(c *chunkRun) {
 // leftover the first by offset is taken.
 func (r *run) settle() {
 	s := &r.slack
+	if len(s.held) == 0 {
+		return
+	}
 	slices.SortFunc(s.held, func(a, b leftover) int {
 		return cmp.Compare(a.e.Ref.Offset, b.e.Ref.Offset)
 	})
+	repeats := make(map[uint64]bool, len(s.held)) // or may be one, if false
+	for _, l := range s.held {
+		repeats[l.key] = false
+	}
+	for _, keys := range s.live {
+		for _, k := range keys {
+			if _, held := repeats[k]; held {
+				repeats[k] = true
+			}
+		}
+	}
 	kept := s.held[:0]
 	for _, l := range s.held {
-		if _, known := s.live[l.key]; known {
-			continue
+		if !repeats[l.key] {
+			repeats[l.key] = true
+			kept = append(kept, l)
 		}
-		s.live[l.key] = struct{}{}
-		kept = append(kept, l)
 	}
 	r.countCarved(len(kept))
 	r.give(kept)

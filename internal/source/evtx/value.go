@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -35,7 +36,7 @@ func appendValue(dst []byte, typ byte, b []byte) ([]byte, bool) {
 		return dst, true
 	case typeString, typeEvtXML:
 		ok := len(b)%2 == 0
-		return event.AppendUTF16(dst, trimNUL16(b)), ok
+		return appendUTF16(dst, trimNUL16(b)), ok
 	case typeAnsi:
 		return appendANSI(dst, b), true
 	case typeBinary:
@@ -167,6 +168,35 @@ func trimNUL16(b []byte) []byte {
 		b = b[:len(b)-2]
 	}
 	return b
+}
+
+// appendUTF16 is event.AppendUTF16, which does the rest from the first character
+// on that is not ASCII. Up to there, eight characters are taken at once.
+func appendUTF16(dst, le []byte) []byte {
+	const notASCII = 0xff80ff80ff80ff80
+	at := len(dst)
+	dst = slices.Grow(dst, len(le)/2)
+	out := dst[:at+len(le)/2]
+	for len(le) >= 16 {
+		x, y := binary.LittleEndian.Uint64(le), binary.LittleEndian.Uint64(le[8:])
+		if (x|y)&notASCII != 0 {
+			break
+		}
+		x = (x | x>>8) & 0x0000ffff0000ffff
+		y = (y | y>>8) & 0x0000ffff0000ffff
+		binary.LittleEndian.PutUint64(out[at:], (x|x>>16)&0xffffffff|(y|y>>16)<<32)
+		at += 8
+		le = le[16:]
+	}
+	for len(le) >= 2 && le[1] == 0 && le[0] < 0x80 {
+		out[at] = le[0]
+		at++
+		le = le[2:]
+	}
+	if len(le) < 2 {
+		return out[:at]
+	}
+	return event.AppendUTF16(out[:at], le)
 }
 
 // cp1252High holds what code page 1252 has at 0x80 to 0x9F. The five bytes it
