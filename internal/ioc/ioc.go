@@ -4,7 +4,9 @@
 // Parse reads a list, New makes a Set of one or more lists, Set.Match looks an
 // event's fields up. A Set is immutable and safe for concurrent use; what it
 // finds depends on the event alone. Looking up costs a few hash look-ups per
-// field, whatever the size of the set.
+// field, whatever the size of the set. An indicator takes its own bytes (a hash
+// half its digits) and about 40 more; an Indicator is made of it when it is
+// found.
 package ioc
 
 import (
@@ -61,73 +63,6 @@ type Indicator struct {
 	Line int
 }
 
-// Set is a collection of indicators.
-type Set struct {
-	list    []*Indicator
-	exact   map[string]*Indicator // hashes, domains, URLs and paths, by Kind and match form
-	ips     map[netip.Addr]*Indicator
-	nets    map[netip.Prefix]*Indicator
-	lengths []netip.Prefix // one per prefix length and family in nets, longest first
-	kinds   map[Kind]bool
-}
-
-// New makes a Set. Of indicators that are equal the first counts.
-func New(lists ...[]Indicator) *Set {
-	s := &Set{
-		exact: map[string]*Indicator{}, ips: map[netip.Addr]*Indicator{}, nets: map[netip.Prefix]*Indicator{}, kinds: map[Kind]bool{},
-	}
-	for _, list := range lists {
-		for i := range list {
-			s.add(list[i])
-		}
-	}
-	slices.SortFunc(s.list, func(a, b *Indicator) int {
-		return cmp.Or(strings.Compare(string(a.Kind), string(b.Kind)), strings.Compare(a.Value, b.Value))
-	})
-	slices.SortFunc(s.lengths, func(a, b netip.Prefix) int { return b.Bits() - a.Bits() })
-	return s
-}
-
-func (s *Set) add(i Indicator) {
-	p := &i
-	switch i.Kind {
-	case IP:
-		a, err := netip.ParseAddr(i.Value)
-		if err != nil || s.ips[a] != nil {
-			return
-		}
-		s.ips[a] = p
-	case Network:
-		n, err := netip.ParsePrefix(i.Value)
-		if err != nil || s.nets[n] != nil {
-			return
-		}
-		s.nets[n] = p
-		same := func(o netip.Prefix) bool { return o.Bits() == n.Bits() && o.Addr().Is4() == n.Addr().Is4() }
-		if !slices.ContainsFunc(s.lengths, same) {
-			s.lengths = append(s.lengths, n)
-		}
-	default:
-		key := exactKey(i.Kind, i.Value)
-		if s.exact[key] != nil {
-			return
-		}
-		s.exact[key] = p
-	}
-	s.kinds[i.Kind] = true
-	s.list = append(s.list, p)
-}
-
-func exactKey(k Kind, value string) string {
-	if k == Path {
-		value = strings.ToLower(value)
-	}
-	return string(k) + "\x00" + value
-}
-
-// Indicators returns the set's indicators, by kind and value.
-func (s *Set) Indicators() []*Indicator { return slices.Clone(s.list) }
-
 // Hit is an indicator that an event holds, with the fields it was found in, in
 // the order of the tables below.
 type Hit struct {
@@ -171,45 +106,43 @@ func (s *Set) Match(e *event.Event, dst []Hit) []Hit {
 		}
 		dst = append(dst, Hit{i, []event.Field{f}})
 	}
-	if s.kinds[MD5] || s.kinds[SHA1] || s.kinds[SHA256] {
+	if s.has(MD5) || s.has(SHA1) || s.has(SHA256) {
 		each(e, hashFields, func(field, value string) {
 			for _, h := range hashesIn(value) {
-				hit(s.exact[exactKey(hashKind(h), strings.ToLower(h))], field, value)
+				hit(s.find(hashKind(h), h), field, value)
 			}
 		})
 	}
-	if len(s.ips) > 0 || len(s.nets) > 0 {
+	if s.has(IP) || s.has(Network) {
 		each(e, addressFields, func(field, value string) {
 			for _, part := range strings.FieldsFunc(value, func(r rune) bool { return r == ';' || r == ',' || r == ' ' }) {
 				a, ok := address(part)
 				if !ok {
 					continue
 				}
-				hit(s.ips[a], field, value)
+				hit(s.find(IP, a.String()), field, value)
 				for _, l := range s.lengths {
 					if l.Addr().Is4() == a.Is4() {
 						if n, err := a.Prefix(l.Bits()); err == nil {
-							hit(s.nets[n], field, value)
+							hit(s.find(Network, n.String()), field, value)
 						}
 					}
 				}
 			}
 		})
 	}
-	if s.kinds[Domain] {
+	if s.has(Domain) {
 		each(e, domainFields, func(field, value string) {
 			s.domain(value, func(i *Indicator) { hit(i, field, value) })
 		})
 	}
-	if s.kinds[Path] {
-		each(e, pathFields, func(field, value string) { hit(s.exact[exactKey(Path, value)], field, value) })
+	if s.has(Path) {
+		each(e, pathFields, func(field, value string) { hit(s.find(Path, value), field, value) })
 	}
-	if s.kinds[URL] || s.kinds[Domain] {
+	if s.has(URL) || s.has(Domain) {
 		each(e, textFields, func(field, value string) {
 			for _, u := range urlsIn(value) {
-				if i := s.exact[exactKey(URL, u)]; i != nil {
-					hit(i, field, value)
-				}
+				hit(s.find(URL, u), field, value)
 				if parsed, err := url.Parse(u); err == nil {
 					s.domain(parsed.Hostname(), func(i *Indicator) { hit(i, field, value) })
 				}
@@ -243,7 +176,7 @@ func (s *Set) domain(name string, found func(*Indicator)) {
 		return
 	}
 	for {
-		if i := s.exact[exactKey(Domain, name)]; i != nil {
+		if i := s.find(Domain, name); i != nil {
 			found(i)
 		}
 		_, rest, ok := strings.Cut(name, ".")
@@ -279,8 +212,18 @@ func hashesIn(value string) []string {
 
 // hashKind tells a hash by its shape, "" if s is none.
 func hashKind(s string) Kind {
-	kind := map[int]Kind{32: MD5, 40: SHA1, 64: SHA256}[len(s)]
-	for i := 0; kind != "" && i < len(s); i++ {
+	var kind Kind
+	switch len(s) {
+	case 32:
+		kind = MD5
+	case 40:
+		kind = SHA1
+	case 64:
+		kind = SHA256
+	default:
+		return ""
+	}
+	for i := range len(s) {
 		if c := s[i] | 0x20; (s[i] < '0' || s[i] > '9') && (c < 'a' || c > 'f') {
 			return ""
 		}

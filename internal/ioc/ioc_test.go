@@ -1,11 +1,15 @@
 package ioc_test
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -24,6 +28,10 @@ func TestRecognise(t *testing.T) {
 		{md5, ioc.MD5, strings.ToLower(md5)},
 		{sha1, ioc.SHA1, sha1},
 		{sha256, ioc.SHA256, sha256},
+		{"sha256:" + sha256, ioc.SHA256, sha256},
+		{"md5=" + md5, ioc.MD5, strings.ToLower(md5)},
+		{"SHA1: " + sha1, ioc.SHA1, sha1},
+		{"SHA-1=" + sha1, ioc.SHA1, sha1},
 		{"10[.]0[.]0[.]1", ioc.IP, "10.0.0.1"},
 		{"::FFFF:10.0.0.1", ioc.IP, "10.0.0.1"},
 		{"2001:DB8:0:0:0:0:0:1", ioc.IP, "2001:db8::1"},
@@ -45,7 +53,7 @@ func TestRecognise(t *testing.T) {
 			t.Errorf("%q: %v %q %v, want %v %q", test.in, kind, got, ok, test.kind, test.want)
 		}
 	}
-	for _, in := range []string{"", "x", "607ac6645be22077443b74cf38b92ce", "607ac6645be22077443b74cf38b92cez", "10.0.0", "0.0.0.0/0", "10.0.0.0/99", "localhost", "a b.com", "http://", "javascript://x"} {
+	for _, in := range []string{"", "x", "md5:" + sha256, "imphash=" + md5, "sha256:", "sha512:" + sha256, "607ac6645be22077443b74cf38b92ce", "607ac6645be22077443b74cf38b92cez", "10.0.0", "0.0.0.0/0", "10.0.0.0/99", "localhost", "a b.com", "http://", "javascript://x"} {
 		if kind, got, ok := ioc.Recognise(in); ok {
 			t.Errorf("%q is taken for %v %q", in, kind, got)
 		}
@@ -68,13 +76,24 @@ func TestParse(t *testing.T) {
 			`l.csv:2: "nonsense" is no md5, sha1, sha256, address, network, domain, URL or path`, "l.csv:4: the line is not UTF-8 text", "l.csv:5: the line has no indicator",
 		}},
 		{"long line", strings.Repeat("x", ioc.MaxLine*3) + "\n10.0.0.1\n", []string{"ip 10.0.0.1  2"}, []string{"l.csv:1: the line is longer than 65536 bytes"}},
+		{"named hashes", "md5:607AC6645BE22077443B74CF38B92CE0,the miner\nSHA1=da39a3ee5e6b4b0d3255bfef95601890afd80709\n", []string{
+			"md5 607ac6645be22077443b74cf38b92ce0 the miner 1", "sha1 da39a3ee5e6b4b0d3255bfef95601890afd80709  2",
+		}, nil},
+		{"comment of another encoding", "# \x83\x5c\n10.0.0.1\n", []string{"ip 10.0.0.1  2"}, nil},
+		{"UTF-16, little endian", utf16("\uFEFF# 指標\r\n10.0.0.1,採掘🙂\r\n", false), []string{"ip 10.0.0.1 採掘🙂 2"}, nil},
+		{"UTF-16, big endian", utf16("\uFEFF10.0.0.1,採掘\n\n", true), []string{"ip 10.0.0.1 採掘 1"}, nil},
+		{"UTF-16 without a mark", utf16("10.0.0.1\nevil.example", false), []string{"ip 10.0.0.1  1", "domain evil.example  2"}, nil},
+		{"UTF-16, big endian without a mark", utf16("10.0.0.1\n", true), []string{"ip 10.0.0.1  1"}, nil},
+		{"broken UTF-16", utf16("\uFEFF10.0.0.1\n", false) + "\x00\xD8\n\x00" + utf16("10.0.0.2\n", false) + "x", []string{"ip 10.0.0.1  1", "ip 10.0.0.2  3"}, []string{
+			"l.csv:2: the line is not UTF-16 text", "l.csv:4: the line is not UTF-16 text",
+		}},
 		{"no line end", "10.0.0.1", []string{"ip 10.0.0.1  1"}, nil},
 		{"empty", "", nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			list, errs := ioc.Parse("l.csv", strings.NewReader(test.in))
 			var got, msgs []string
-			for _, i := range list {
+			for i := range list.All() {
 				got = append(got, fmt.Sprintf("%s %s %s %d", i.Kind, i.Value, i.Description, i.Line))
 				if i.File != "l.csv" {
 					t.Errorf("file %q", i.File)
@@ -87,6 +106,124 @@ func TestParse(t *testing.T) {
 				t.Errorf("got %q %q", got, msgs)
 			}
 		})
+	}
+}
+
+// utf16 returns s as UTF-16 bytes.
+func utf16(s string, bigEndian bool) string {
+	b := event.AppendUTF16LE(nil, s)
+	if bigEndian {
+		for i := 0; i < len(b); i += 2 {
+			b[i], b[i+1] = b[i+1], b[i]
+		}
+	}
+	return string(b)
+}
+
+// TestUTF16InPieces holds that where a read ends does not matter, not even
+// between the halves of a pair.
+func TestUTF16InPieces(t *testing.T) {
+	in := utf16("\uFEFF"+strings.Repeat("10.0.0.1,🙂🙂🙂\n", 3000), false)
+	for name, r := range map[string]io.Reader{"whole": strings.NewReader(in), "bytes": iotest.OneByteReader(strings.NewReader(in)), "halves": iotest.HalfReader(strings.NewReader(in))} {
+		list, errs := ioc.Parse("l", r)
+		if len(errs) > 0 || list.Len() != 3000 {
+			t.Fatalf("%s: %d indicators, %v", name, list.Len(), errs)
+		}
+		for i := range list.All() {
+			if i.Description != "🙂🙂🙂" {
+				t.Fatalf("%s: %+v", name, i)
+			}
+		}
+	}
+}
+
+// TestLargeList holds that a list of more than one piece is found whole, and that
+// it is held in little more than its own bytes.
+func TestLargeList(t *testing.T) {
+	const n = 200_000
+	digest := func(i int) string {
+		return fmt.Sprintf("%x", sha256.Sum256([]byte{byte(i), byte(i >> 8), byte(i >> 16)}))
+	}
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, "%s,family %d\n", digest(i), i%10_000)
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	list, errs := ioc.Parse("l", strings.NewReader(text.String()))
+	if len(errs) > 0 {
+		t.Fatal(errs[0])
+	}
+	s := ioc.New(list, list)
+	list = nil
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if each := int(after.HeapAlloc-before.HeapAlloc) / n; each > 120 {
+		t.Errorf("%d bytes an indicator", each)
+	}
+	if s.Len() != n {
+		t.Fatalf("%d indicators", s.Len())
+	}
+	for i := 0; i < n+1000; i += 500 {
+		hits := s.Match(&event.Event{Data: event.Fields{{Name: "Hashes", Value: "SHA256=" + strings.ToUpper(digest(i))}}}, nil)
+		if i >= n {
+			if len(hits) > 0 {
+				t.Fatalf("%d: found %+v", i, hits[0].Indicator)
+			}
+			continue
+		}
+		want := ioc.Indicator{Kind: ioc.SHA256, Value: digest(i), Description: fmt.Sprintf("family %d", i%10_000), File: "l", Line: i + 1}
+		if len(hits) != 1 || *hits[0].Indicator != want {
+			t.Fatalf("%d: found %+v", i, hits)
+		}
+	}
+	runtime.KeepAlive(s)
+}
+
+// TestBounds holds that what is beyond the bounds of a list is reported.
+func TestBounds(t *testing.T) {
+	pad := strings.Repeat("#"+strings.Repeat(" ", 1022)+"\n", 1024)
+	var parts []io.Reader
+	for range ioc.MaxFileSize / len(pad) {
+		parts = append(parts, strings.NewReader(pad))
+	}
+	list, errs := ioc.Parse("l", io.MultiReader(append(parts, strings.NewReader("10.0.0.1\n"))...))
+	if list.Len() != 0 || len(errs) != 1 || !strings.Contains(errs[0].Error(), "l:262145: the list is larger than 268435456 bytes; the rest was not read") {
+		t.Errorf("%d indicators, %v", list.Len(), errs)
+	}
+}
+
+// TestIndicators holds that a Set lists what it holds, sorted, and that a hit is
+// one of these, whoever asks.
+func TestIndicators(t *testing.T) {
+	s := set(t, "evil.example\n10.0.0.1\nevil.example,again\n607ac6645be22077443b74cf38b92ce0\nC:\\A.exe\nc:\\a.EXE\n")
+	var got []string
+	for _, i := range s.Indicators() {
+		got = append(got, fmt.Sprintf("%s %s %d", i.Kind, i.Value, i.Line))
+	}
+	want := []string{"domain evil.example 1", "ip 10.0.0.1 2", "md5 607ac6645be22077443b74cf38b92ce0 4", `path C:\A.exe 5`}
+	if !slices.Equal(got, want) || s.Len() != len(want) {
+		t.Errorf("%d: %q", s.Len(), got)
+	}
+	e := &event.Event{Data: event.Fields{{Name: "QueryName", Value: "evil.example"}}}
+	for range 2 {
+		if hits := s.Match(e, nil); hits[0].Indicator != s.Indicators()[0] {
+			t.Errorf("%p", hits[0].Indicator)
+		}
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	var text strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&text, "%x\n", sha256.Sum256([]byte{byte(i), byte(i >> 8), byte(i >> 16)}))
+	}
+	b.SetBytes(int64(text.Len()))
+	b.ReportAllocs()
+	for b.Loop() {
+		list, _ := ioc.Parse("l", strings.NewReader(text.String()))
+		ioc.New(list)
 	}
 }
 
@@ -170,12 +307,13 @@ func TestSetDoesNotDependOnOrder(t *testing.T) {
 	e := &event.Event{Data: event.Fields{{Name: "DestinationIp", Value: "10.0.0.1"}, {Name: "QueryName", Value: "x.a.evil.example"}, {Name: "Hashes", Value: "MD5=607AC6645BE22077443B74CF38B92CE0"}}}
 	rapid.Check(t, func(t *rapid.T) {
 		lines := rapid.Permutation(pool).Draw(t, "lines")
-		list, errs := ioc.Parse("l", strings.NewReader(strings.Join(lines, "\n")))
-		if len(errs) > 0 {
+		first, errs := ioc.Parse("l", strings.NewReader(strings.Join(lines[:3], "\n")))
+		second, more := ioc.Parse("m", strings.NewReader(strings.Join(lines[3:], "\n")))
+		if errs = append(errs, more...); len(errs) > 0 {
 			t.Fatal(errs)
 		}
 		var got []string
-		for _, h := range ioc.New(list[:3], list[3:]).Match(e, nil) {
+		for _, h := range ioc.New(first, &ioc.List{}, second).Match(e, nil) {
 			got = append(got, h.Indicator.Value)
 		}
 		want := []string{"a.evil.example", "evil.example", "10.0.0.1", "607ac6645be22077443b74cf38b92ce0", "10.0.0.0/24", "10.0.0.0/8"}
@@ -194,7 +332,7 @@ func TestShippedList(t *testing.T) {
 	defer f.Close()
 	list, errs := ioc.Parse("usb-coinminer.csv", f)
 	var got []string
-	for _, i := range list {
+	for i := range list.All() {
 		got = append(got, i.Value)
 		if i.Kind != ioc.MD5 || i.Description == "" {
 			t.Errorf("%+v", i)
@@ -217,11 +355,11 @@ func FuzzParse(f *testing.F) {
 	fields := map[ioc.Kind]string{"hash": "Hashes", "address": "DestinationIp", "domain": "QueryName", "url": "CommandLine", "path": "Image"}
 	f.Fuzz(func(t *testing.T, text string) {
 		list, errs := ioc.Parse("l", strings.NewReader(text))
-		if n := strings.Count(text, "\n") + 1; len(list)+len(errs) > n {
-			t.Fatalf("%d indicators and %d errors from %d lines", len(list), len(errs), n)
+		if n := strings.Count(text, "\n") + 1; list.Len()+len(errs) > n {
+			t.Fatalf("%d indicators and %d errors from %d lines", list.Len(), len(errs), n)
 		}
 		s := ioc.New(list)
-		for _, i := range list {
+		for i := range list.All() {
 			kind, value, ok := ioc.Recognise(i.Value)
 			if !ok || kind != i.Kind || value != i.Value {
 				t.Fatalf("%q is %v, read again %v %q %v", i.Value, i.Kind, kind, value, ok)

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"ashiato/internal/event"
 )
 
 // Bounds on lists.
@@ -38,32 +40,33 @@ func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line,
 // header the first column is the indicator and the next one that is none of
 // "md5", "ip" and such is the description. What an indicator is, its shape
 // tells. Blank lines and lines that begin with # are skipped. Defanged forms
-// ("hxxp", "[.]", "[:]") are accepted.
+// ("hxxp", "[.]", "[:]") and hashes behind their name ("sha256:…", "MD5=…") are
+// accepted. The text is UTF-8 or UTF-16.
 //
 // A line that cannot be read is an *Error; the others are returned.
-func Parse(file string, r io.Reader) ([]Indicator, []error) {
-	p := parser{file: file, value: -1, about: -1}
-	in := bufio.NewReaderSize(io.LimitReader(r, MaxFileSize+1), MaxLine)
-	size := 0
+func Parse(file string, r io.Reader) (*List, []error) {
+	p := parser{file: file, list: &List{file: file}, value: -1, about: -1, abouts: map[string]uint32{}}
+	bounded := &io.LimitedReader{R: r, N: MaxFileSize + 1}
+	var decoded io.Reader
+	decoded, p.encoding = decode(bounded)
+	in := bufio.NewReaderSize(decoded, MaxLine)
 	for line := 1; ; line++ {
 		text, err := in.ReadSlice('\n')
-		size += len(text)
 		if errors.Is(err, bufio.ErrBufferFull) {
 			p.fail(line, fmt.Sprintf("the line is longer than %d bytes", MaxLine))
 			for errors.Is(err, bufio.ErrBufferFull) {
-				text, err = in.ReadSlice('\n')
-				size += len(text)
+				_, err = in.ReadSlice('\n')
 			}
 			text = nil
 		}
-		if size > MaxFileSize {
+		if err != nil && bounded.N == 0 {
 			p.fail(line, fmt.Sprintf("the list is larger than %d bytes; the rest was not read", MaxFileSize))
 			break
 		}
 		if line == 1 {
 			text = bytes.TrimPrefix(text, []byte("\xEF\xBB\xBF"))
 		}
-		if len(p.list) >= MaxIndicators {
+		if p.list.n >= MaxIndicators && len(bytes.TrimSpace(text)) > 0 {
 			p.fail(line, fmt.Sprintf("the list has more than %d indicators; the rest was not read", MaxIndicators))
 			break
 		}
@@ -81,9 +84,74 @@ func Parse(file string, r io.Reader) ([]Indicator, []error) {
 	return p.list, p.errs
 }
 
+// decode returns r as UTF-8, and what it is. UTF-16 is recognised by its byte
+// order mark or by a first character that has a zero byte, as no list in UTF-8
+// has. What is not text in it becomes bytes that are not UTF-8.
+func decode(r io.Reader) (utf8Text io.Reader, encoding string) {
+	var head [2]byte
+	n, _ := io.ReadFull(r, head[:]) // an error comes again
+	r = io.MultiReader(bytes.NewReader(head[:n]), r)
+	switch {
+	case n < 2:
+		return r, "UTF-8"
+	case head == [2]byte{0xFF, 0xFE}, head[0] != 0 && head[1] == 0:
+		return &utf16Reader{r: r}, "UTF-16"
+	case head == [2]byte{0xFE, 0xFF}, head[0] == 0 && head[1] != 0:
+		return &utf16Reader{r: r, bigEndian: true}, "UTF-16"
+	}
+	return r, "UTF-8"
+}
+
+// utf16Reader reads UTF-16 as UTF-8. Lone surrogates become WTF-8 (see package
+// event) and an odd byte at the end 0xFF, neither of which is UTF-8.
+type utf16Reader struct {
+	r         io.Reader
+	bigEndian bool
+	raw       []byte // not yet decoded
+	out       []byte // not yet read
+	err       error
+}
+
+func (u *utf16Reader) Read(b []byte) (int, error) {
+	for len(u.out) == 0 {
+		if u.err != nil {
+			return 0, u.err
+		}
+		var buf [16 << 10]byte
+		var n int
+		n, u.err = u.r.Read(buf[:])
+		u.raw = append(u.raw, buf[:n]...)
+		u.decode()
+	}
+	n := copy(b, u.out)
+	u.out = u.out[n:]
+	return n, nil
+}
+
+// decode moves the whole characters of raw to out.
+func (u *utf16Reader) decode() {
+	n := len(u.raw) &^ 1
+	piece := bytes.Clone(u.raw[:n])
+	if u.bigEndian {
+		for i := 0; i < n; i += 2 {
+			piece[i], piece[i+1] = piece[i+1], piece[i]
+		}
+	}
+	if u.err == nil && n >= 2 && piece[n-1]&0xFC == 0xD8 { // its other half may follow
+		n -= 2
+	}
+	u.out = event.AppendUTF16(u.out[:0], piece[:n])
+	u.raw = append(u.raw[:0], u.raw[n:]...)
+	if u.err != nil && len(u.raw) > 0 {
+		u.out, u.raw = append(u.out, 0xFF), nil
+	}
+}
+
 type parser struct {
 	file         string
-	list         []Indicator
+	encoding     string
+	list         *List
+	abouts       map[string]uint32 // descriptions that were stored, by text
 	errs         []error
 	more         int
 	value, about int // columns that a header named, -1 if none did
@@ -114,8 +182,14 @@ func (p *parser) line(n int, text string) {
 		return
 	}
 	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
-		p.fail(n, "the line is not UTF-8 text")
+		p.fail(n, "the line is not "+p.encoding+" text")
 		return
+	}
+	if p.begun && p.value <= 0 { // a bare hash, as the longest lists have
+		if kind := hashKind(trimmed); kind != "" {
+			p.list.add(kind, trimmed, n)
+			return
+		}
 	}
 	cells, err := split(text)
 	if err != nil {
@@ -141,19 +215,37 @@ func (p *parser) line(n int, text string) {
 		p.fail(n, fmt.Sprintf("%q is no md5, sha1, sha256, address, network, domain, URL or path", cells[at]))
 		return
 	}
-	i := Indicator{Kind: kind, Value: value, File: p.file, Line: n}
+	about := ""
 	switch {
 	case p.about >= 0 && p.about < len(cells):
-		i.Description = cells[p.about]
+		about = cells[p.about]
 	case p.about < 0 && p.value < 0:
 		for _, c := range cells[at+1:] {
 			if c != "" && !slices.Contains(typeWords, strings.ToLower(c)) {
-				i.Description = c
+				about = c
 				break
 			}
 		}
 	}
-	p.list = append(p.list, i)
+	it := p.list.add(kind, value, n)
+	if about != "" {
+		it.about = p.describe(about)
+	}
+}
+
+// maxAbouts bounds the table of descriptions that are stored once.
+const maxAbouts = 4096
+
+// describe stores a description and returns where. Most lists have few.
+func (p *parser) describe(about string) uint32 {
+	at, known := p.abouts[about]
+	if !known {
+		at = p.list.put(about)
+		if len(p.abouts) < maxAbouts {
+			p.abouts[about] = at
+		}
+	}
+	return at
 }
 
 // header takes the first line as column names if it holds no indicator and at
@@ -202,6 +294,13 @@ func split(text string) ([]string, error) {
 		}
 		return []string{text}, nil
 	}
+	if strings.IndexByte(text, '"') < 0 {
+		cells := strings.Split(text, string(comma))
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		return cells, nil
+	}
 	in := csv.NewReader(strings.NewReader(text))
 	in.Comma, in.FieldsPerRecord, in.LazyQuotes, in.TrimLeadingSpace = comma, -1, true, comma != '\t'
 	cells, err := in.Read()
@@ -225,6 +324,9 @@ func Recognise(s string) (Kind, string, bool) {
 	s = strings.TrimSpace(s)
 	if k := hashKind(s); k != "" {
 		return k, strings.ToLower(s), true
+	}
+	if k, h, ok := namedHash(s); ok {
+		return k, h, true
 	}
 	if isPath(s) {
 		return Path, s, true
@@ -257,6 +359,21 @@ func Recognise(s string) (Kind, string, bool) {
 		return Domain, name, true
 	}
 	return "", "", false
+}
+
+// namedHash recognises a hash behind the name of its kind: "sha256:…", "MD5=…".
+func namedHash(s string) (Kind, string, bool) {
+	i := strings.IndexAny(s, ":=")
+	if i < 0 {
+		return "", "", false
+	}
+	name := strings.ToLower(strings.TrimSpace(s[:i]))
+	h := strings.TrimSpace(s[i+1:])
+	k := hashKind(h)
+	if k == "" || strings.Replace(name, "sha-", "sha", 1) != string(k) {
+		return "", "", false
+	}
+	return k, strings.ToLower(h), true
 }
 
 // isPath recognises absolute paths: of a drive, of a share, of a Unix system.

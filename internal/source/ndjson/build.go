@@ -50,8 +50,16 @@ type builder struct {
 
 // build returns the event of the parsed object i.
 func (b *builder) build(i int) (*event.Event, error) {
+	if int(b.doc.nodes[i].next) == i+1 { // no members
+		return nil, errNoEvent
+	}
 	b.text, b.fields, b.path, b.joined = b.text[:0], b.fields[:0], b.path[:0], 0
-	b.ev, b.recordID, b.hasID, b.message, b.logged = new(event.Event), 0, false, -1, stamp{}
+	b.recordID, b.hasID, b.message, b.logged = 0, false, -1, stamp{}
+	if b.ev == nil {
+		b.ev = new(event.Event)
+	} else {
+		*b.ev = event.Event{} // of an object that was none
+	}
 	if b.interned == nil || len(b.interned) > maxInterned {
 		b.interned = map[string]string{}
 	}
@@ -65,6 +73,7 @@ func (b *builder) build(i int) (*event.Event, error) {
 	if len(b.fields) == 0 && b.message >= 0 && len(e.Data) == 0 {
 		b.field("Message", b.message)
 	}
+	b.ev = nil // e is handed on
 	if len(b.fields) > 0 {
 		data := make(event.Fields, len(b.fields), len(b.fields)+len(e.Data))
 		text := string(b.text)
@@ -155,10 +164,21 @@ func (b *builder) shape(i int) error {
 // elements returns the array of records that object i wraps, or -1: a search
 // result of Elasticsearch, or a list under one of the names that exports use.
 func (b *builder) elements(i int) int {
-	list := b.doc.child(b.doc.child(i, "hits"), "hits")
-	for _, name := range []string{"Events", "events", "Records", "records", "results", "value", "data"} {
-		if list < 0 {
-			list = b.doc.child(i, name)
+	list, best := -1, len(wrappers)
+	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
+		name := b.doc.name(j)
+		for rank, w := range wrappers[:best] { // the first of equal names counts
+			if string(name) != w {
+				continue
+			}
+			at := j
+			if rank == 0 {
+				at = b.doc.child(j, "hits")
+			}
+			if at >= 0 {
+				list, best = at, rank
+			}
+			break
 		}
 	}
 	if list < 0 || b.doc.nodes[list].kind != array {
@@ -166,6 +186,10 @@ func (b *builder) elements(i int) int {
 	}
 	return list
 }
+
+// wrappers are the names that lists of records have, the first one found
+// counting; "hits" is an object around another "hits".
+var wrappers = [...]string{"hits", "Events", "events", "Records", "records", "results", "value", "data"}
 
 // syslog reads a record that is XML in the message, as Sysmon for Linux logs.
 func (b *builder) syslog(i int) error {

@@ -211,7 +211,8 @@ func (r *reader) records(i int, offset int64) {
 		return
 	}
 	n := &r.b.doc.nodes[i]
-	if errors.Is(err, errNoEvent) {
+	noEvent := err == errNoEvent || err != nil && errors.Is(err, errNoEvent)
+	if noEvent {
 		if list := r.b.elements(i); list >= 0 {
 			nodes, at := r.b.doc.nodes, int(n.from)
 			for j := list + 1; j < int(nodes[list].next); j = int(nodes[j].next) {
@@ -220,18 +221,21 @@ func (r *reader) records(i int, offset int64) {
 				if nodes[j].kind == object {
 					r.records(j, offset)
 				} else {
-					r.s.Lost(source.UnknownFormat, offset, w.Line(), errNoEvent.Error)
+					r.s.Lost(source.UnknownFormat, offset, w.Line(), noEventDetail)
 				}
 			}
 			return
 		}
 	}
-	if err != nil {
-		kind := source.Corrupt
-		if errors.Is(err, errNoEvent) {
-			kind = source.UnknownFormat
-		}
-		r.s.Lost(kind, offset, w.Line(), err.Error)
+	switch {
+	case err == errNoEvent:
+		r.s.Lost(source.UnknownFormat, offset, w.Line(), noEventDetail)
+		return
+	case noEvent:
+		r.s.Lost(source.UnknownFormat, offset, w.Line(), err.Error)
+		return
+	case err != nil:
+		r.s.Lost(source.Corrupt, offset, w.Line(), err.Error)
 		return
 	}
 	e.Ref = event.EvidenceRef{
@@ -240,6 +244,10 @@ func (r *reader) records(i int, offset int64) {
 	}
 	r.s.Event(e)
 }
+
+// noEventDetail is one value, so that input with millions of objects that are no
+// events makes none for each.
+var noEventDetail = errNoEvent.Error
 
 var errLarge = fmt.Errorf("a JSON object is larger than %d MiB", MaxRecord>>20)
 

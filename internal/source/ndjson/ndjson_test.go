@@ -470,3 +470,58 @@ func BenchmarkRead(b *testing.B) {
 		ndjson.Read(context.Background(), "x", io.LimitReader(bytes.NewReader(text), int64(len(text))), func([]*event.Event) {})
 	}
 }
+
+// BenchmarkUnknown reads objects that are no events.
+func BenchmarkUnknown(b *testing.B) {
+	for name, line := range map[string]string{"empty": "{}\n", "members": `{"time":"2024-05-06T07:08:09Z","level":"info","msg":"x","data":[1,2]}` + "\n"} {
+		b.Run(name, func(b *testing.B) {
+			in := []byte(strings.Repeat(line, 100_000))
+			b.SetBytes(int64(len(in)))
+			b.ReportAllocs()
+			for b.Loop() {
+				ndjson.Read(context.Background(), "x", bytes.NewReader(in), func([]*event.Event) {})
+			}
+		})
+	}
+}
+
+// TestUnknownObjectsCostNoMemory holds that an object that is no event leaves
+// nothing behind: not in memory, and not in the event after it.
+func TestUnknownObjectsCostNoMemory(t *testing.T) {
+	for _, line := range []string{"{}\n", `{"a":1,"data":[{}],"ashiato":{"flags":["partial"]}}` + "\n", `{"a":{"b":[]}}` + "\n"} {
+		read := func(n int) float64 {
+			in := []byte(strings.Repeat(line, n))
+			return testing.AllocsPerRun(1, func() {
+				if _, _, problems := sourcetest.Read(t.Context(), ndjson.Read, bytes.NewReader(in)); len(problems) != 1 || problems[0].Count != n {
+					t.Fatalf("%q: problems %v", line, problems)
+				}
+			})
+		}
+		if few, many := read(100), read(10_100); many-few > 100 {
+			t.Errorf("%q: %v allocations for 10,000 objects", line, many-few)
+		}
+	}
+	want, _, _ := sourcetest.Read(t.Context(), ndjson.Read, bytes.NewReader(sample(2)))
+	odd := `{"ashiato":{"flags":["carved"]},"Level":"x"}` + "\n" + `{"EventID":"none","Channel":"other","Computer":"other","Level":"Error"}` + "\n"
+	got, _, _ := sourcetest.Read(t.Context(), ndjson.Read, strings.NewReader(odd+string(sample(1))+odd+string(sample(2)[len(sample(1)):])))
+	if d := cmp.Diff(want, got, cmpopts.IgnoreFields(event.EvidenceRef{}, "Offset")); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestWrapperNames holds which of several lists of records is read.
+func TestWrapperNames(t *testing.T) {
+	one, two := string(bytes.TrimSpace(sample(1))), string(bytes.TrimSpace(sample(2)[len(sample(1)):]))
+	for in, want := range map[string]int{
+		`{"value":[` + one + `],"Events":[` + one + "," + two + `]}`: 2,
+		`{"data":[` + one + `]}`:                                                  1,
+		`{"records":3,"data":[` + one + `]}`:                                      0,
+		`{"hits":{"total":1},"results":[` + one + `]}`:                            1,
+		`{"results":[` + one + `],"hits":{"hits":[` + one + "," + two + `]}}`:     2,
+		`{"events":[` + one + "," + two + `],"events":[` + one + `],"Records":0}`: 2,
+	} {
+		if events, _, _ := sourcetest.Read(t.Context(), ndjson.Read, strings.NewReader(in)); len(events) != want {
+			t.Errorf("%.40s…: %d events, want %d", in, len(events), want)
+		}
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 
 	"ashiato/internal/event"
 	"ashiato/internal/source"
@@ -70,6 +71,9 @@ func Read(ctx context.Context, name string, r io.Reader, h source.Handler) (sour
 	rd := reader{w: text.NewWindow(r, MaxRecord), s: text.NewSink(name, h), name: name, blank: true}
 	for ctx.Err() == nil && rd.next() {
 	}
+	if ctx.Err() == nil {
+		rd.ended()
+	}
 	return rd.s.Finish(rd.w, rd.blank)
 }
 
@@ -85,6 +89,30 @@ type reader struct {
 	broken bool
 	failed int64
 	b      builder
+
+	// open are the names of the elements around the events, outermost first;
+	// depth is their number, of which open has the first maxDepth.
+	open  []string
+	depth int
+	// events says that there was a whole event, damage that there was a broken
+	// one, whose tags may be left over, and malformed that what is around the
+	// events was reported.
+	events, damage, malformed bool
+}
+
+// frame reports that what is around the events is not well-formed.
+func (r *reader) frame(kind source.ProblemKind, offset int64, line int, detail string) {
+	r.malformed = true
+	r.s.Problem(kind, offset, line, 0, detail)
+}
+
+// ended reports an element around the events that was not closed. An input
+// without events has one problem of this sort.
+func (r *reader) ended() {
+	if r.depth == 0 || r.broken || r.malformed && !r.events || r.w.Err() != nil {
+		return
+	}
+	r.frame(source.Truncated, r.w.Offset(), r.w.Line(), fmt.Sprintf("the input ends inside <%s>", clip([]byte(r.open[0]))))
 }
 
 // next consumes up to and including the next event. It reports whether there
@@ -121,24 +149,82 @@ func (r *reader) next() bool {
 	return true
 }
 
-// tag consumes a tag that is of no interest, or as much of it as comes before
-// another one.
+// tag consumes a tag that is no event's, or as much of it as comes before
+// another one, and keeps account of the elements that are open.
 func (r *reader) tag() {
 	w := r.w
+	b := w.Bytes()
+	closing := len(b) > 1 && b[1] == '/'
+	from := 1
+	if closing {
+		from = 2
+		for nameEnd(b, from) >= len(b) && len(b) <= maxName+from && w.More() == nil {
+			b = w.Bytes()
+		}
+	}
+	name := string(local(b[min(from, len(b)):nameEnd(b, from)]))
+	offset, line := w.Offset(), w.Line()
+	last := byte(0)
 	w.Advance(1)
 	for {
 		b := w.Bytes()
 		if i := bytes.IndexAny(b, "<>"); i >= 0 {
+			if i > 0 {
+				last = b[i-1]
+			}
 			if b[i] == '>' {
-				i++
+				w.Advance(i + 1)
+				r.account(name, closing, last == '/', offset, line)
+				return
 			}
 			w.Advance(i)
+			if !r.damage && !r.malformed {
+				r.frame(source.Corrupt, offset, line, "a tag that does not end")
+			}
 			return
+		}
+		if len(b) > 0 {
+			last = b[len(b)-1]
 		}
 		w.Advance(len(b))
 		if w.More() != nil {
+			if !r.broken && !r.malformed && w.Err() == nil {
+				r.frame(source.Truncated, offset, line, "the input ends inside a tag")
+				r.depth = 0
+			}
 			return
 		}
+	}
+}
+
+// account opens or closes an element around the events. Inside a broken event
+// only the end of the outermost one tells.
+func (r *reader) account(name string, closing, empty bool, offset int64, line int) {
+	switch {
+	case closing && r.depth > len(r.open): // deeper than names are kept
+		r.depth--
+	case closing:
+		i := slices.Index(r.open, name)
+		if !r.broken {
+			for i = len(r.open) - 1; i >= 0 && r.open[i] != name; i-- {
+			}
+			if i < len(r.open)-1 || i < 0 {
+				if !r.damage && !r.malformed {
+					r.frame(source.Corrupt, offset, line, fmt.Sprintf("</%s> closes no element", clip([]byte(name))))
+				}
+			}
+		} else if i > 0 {
+			return
+		}
+		if i >= 0 {
+			r.open, r.depth = r.open[:i], i
+		}
+	case r.broken || empty || name == "" || name[0] == '!' || name[0] == '?':
+	default:
+		if len(r.open) < maxDepth {
+			r.open = append(r.open, name)
+		}
+		r.depth++
 	}
 }
 
@@ -150,7 +236,7 @@ func (r *reader) outside(b []byte) {
 	}
 	r.blank = false
 	if !r.broken {
-		r.s.Problem(source.Corrupt, r.w.Offset()+r.w.Size(0, i), r.w.LineAt(i), 0, "text between the events")
+		r.frame(source.Corrupt, r.w.Offset()+r.w.Size(0, i), r.w.LineAt(i), "text between the events")
 	}
 }
 
@@ -179,12 +265,13 @@ func (r *reader) doctype() {
 			return
 		}
 	}
-	r.s.Problem(source.Corrupt, w.Offset(), w.Line(), 0, "a document type declaration that does not end")
+	r.frame(source.Corrupt, w.Offset(), w.Line(), "a document type declaration that does not end")
 	w.Advance(1)
 }
 
 // pass consumes up to and including end.
 func (r *reader) pass(end string) {
+	offset, line := r.w.Offset(), r.w.Line()
 	for {
 		b := r.w.Bytes()
 		if i := bytes.Index(b, []byte(end)); i >= 0 {
@@ -194,6 +281,10 @@ func (r *reader) pass(end string) {
 		r.w.Advance(max(len(b)-len(end)+1, 0))
 		if r.w.More() != nil {
 			r.w.Advance(len(r.w.Bytes()))
+			if !r.malformed && r.w.Err() == nil {
+				r.frame(source.Truncated, offset, line, "the input ends inside a comment")
+				r.depth = 0
+			}
 			return
 		}
 	}
@@ -233,7 +324,7 @@ func (r *reader) event() {
 			}
 			r.s.Event(ev)
 		}
-		r.broken = false
+		r.broken, r.events = false, true
 		w.Advance(n)
 		return
 	}
@@ -260,7 +351,7 @@ func (r *reader) damaged(n int, err error) {
 		kind, detail = source.TooLarge, err.Error
 	}
 	r.s.Lost(kind, w.Offset(), w.Line(), detail)
-	r.broken, r.failed = true, pos
+	r.broken, r.damage, r.failed = true, true, pos
 	switch err {
 	case errNewEvent, errDepth:
 		w.Advance(n)

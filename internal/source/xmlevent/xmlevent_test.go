@@ -202,6 +202,56 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestFrame holds that what is around the events is looked at: input that ends
+// inside it or is not well-formed is one problem, and a whole frame is none.
+func TestFrame(t *testing.T) {
+	one := strings.TrimSpace(element(t, 0))
+	half := one[:len(one)/2]
+	for _, c := range []struct {
+		name, text string
+		events     int
+		kind       source.ProblemKind // "" for no problem
+		line       int
+		detail     string
+	}{
+		{"a million open tags", "<Events>\n" + strings.Repeat("<a>", 1_000_000), 0, source.Truncated, 2, "the input ends inside <Events>"},
+		{"open root", "<Events>\n", 0, source.Truncated, 2, "the input ends inside <Events>"},
+		{"open root, events", "<Events>\n" + one + "\n" + one, 2, source.Truncated, 3, "the input ends inside <Events>"},
+		{"open root, text", "<Events>\nabc", 0, source.Corrupt, 2, "text between the events"},
+		{"open tag", "<Events>\n<a b='", 0, source.Truncated, 2, "the input ends inside a tag"},
+		{"open end tag", "<Events>" + one + "\n</Even", 1, source.Truncated, 2, "the input ends inside a tag"},
+		{"open comment", "<Events>\n<!-- </Events>", 0, source.Truncated, 2, "the input ends inside a comment"},
+		{"wrong end tag", "<Events>\n<a></b>", 0, source.Corrupt, 2, "</b> closes no element"},
+		{"overlap", "<Events><a>\n</Events></a>", 0, source.Corrupt, 2, "</Events> closes no element"},
+		{"beginning lost", "</Event>\n" + one + "</Events>", 1, source.Corrupt, 1, "</Event> closes no element"},
+		{"tag in a tag", "<Events \n<a></a></Events>", 0, source.Corrupt, 1, "a tag that does not end"},
+		{"after a broken event", "<Events>" + half + "\n" + one + "</Events>", 1, source.Corrupt, 1, "a broken Event (line 2): a tag begins inside an attribute value"},
+		{"broken event last", "<Events>" + one + "\n<Event><System></Event></Events>", 1, source.Corrupt, 2, "a broken Event (line 2): </Event> closes <System>"},
+		{"cut event", "<Events>" + one + "\n" + half, 1, source.Truncated, 2, "the input ends inside an Event element"},
+		{"deep and whole", "<Events>" + strings.Repeat("<a>", 1000) + one + strings.Repeat("</a>", 1000) + "</Events>", 1, "", 0, ""},
+		{"empty elements", "<Events><a/><b c='/'></b><a />" + one + "</Events>", 1, "", 0, ""},
+		{"declarations", "<?xml version='1.0'?><Events><?x y?>" + one + "<!-- <a> --></Events >", 1, "", 0, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, enc := range []func(string) string{func(s string) string { return s }, utf16} {
+				events, _, problems := read(t, enc(c.text))
+				if len(events) != c.events {
+					t.Errorf("%d events, want %d", len(events), c.events)
+				}
+				if c.kind == "" && len(problems) > 0 || c.kind != "" && len(problems) != 1 {
+					t.Fatalf("problems %v", problems)
+				}
+				if c.kind == "" {
+					continue
+				}
+				if p := problems[0]; p.Kind != c.kind || p.Line != c.line || p.Detail != c.detail || p.Count != 1 {
+					t.Errorf("problem %+v", p)
+				}
+			}
+		})
+	}
+}
+
 func TestNameAmplificationIsBounded(t *testing.T) {
 	text := "<Event><System><EventID>1</EventID></System><UserData><W><" + strings.Repeat("n", 1000) + ">" +
 		strings.Repeat("<k/>", 20000) + "</" + strings.Repeat("n", 1000) + "></W></UserData></Event>"
