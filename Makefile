@@ -47,8 +47,8 @@ bench: ## benchmarks; the figures of docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: golden
-golden: ## write the golden files anew; look at the difference before committing
-	$(GO) test ./internal/diagram ./internal/report ./internal/incident ./internal/scan ./cmd/ashiato -update
+golden: ## write the golden files and the pictures of the docs anew; look at the difference before committing
+	$(GO) test ./internal/diagram ./internal/report ./internal/scan ./rules -update
 
 .PHONY: dist
 dist: ## cgo-free binaries for Linux, Windows and macOS on amd64 and arm64, in dist/

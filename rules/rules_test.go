@@ -45,29 +45,34 @@ func pack(t testing.TB) ([]*sigma.Rule, *detect.Engine) {
 	if err != nil || len(names) == 0 {
 		t.Fatalf("no rules: %v", err)
 	}
-	var list []*sigma.Rule
+	var all sigma.Collection
 	for _, name := range names {
 		data, err := fs.ReadFile(rules.FS(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		parsed, errs := sigma.Parse(name, data)
-		for _, err := range errs {
+		before := len(all.Rules) + len(all.Correlations)
+		for _, err := range all.Parse(name, data) {
 			t.Error(err)
 		}
-		if len(parsed) != 1 {
-			t.Errorf("%s: %d rules, want 1", name, len(parsed))
+		if n := len(all.Rules) + len(all.Correlations) - before; n != 1 {
+			t.Errorf("%s: %d rules, want 1", name, n)
 		}
-		list = append(list, parsed...)
 	}
-	compiled, errs := sigma.Compile(list, sigma.Options{})
-	for _, err := range errs {
+	compiled, errs := sigma.Compile(all.Rules, sigma.Options{})
+	correlations, more := sigma.Correlate(all.Correlations, compiled.Rules(), sigma.CorrelateOptions{})
+	for _, err := range slices.Concat(errs, more) {
 		t.Error(err)
 	}
 	if t.Failed() {
 		t.FailNow()
 	}
-	return list, detect.New(compiled, nil)
+	list := all.Rules
+	for _, c := range correlations {
+		list = append(list, c.Rule)
+	}
+	slices.SortFunc(list, func(a, b *sigma.Rule) int { return strings.Compare(a.File, b.File) })
+	return list, detect.NewCorrelating(compiled, correlations, nil)
 }
 
 func TestRulesAreComplete(t *testing.T) {
@@ -143,9 +148,12 @@ func TestRulesKeyOnBehaviour(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, text, _ := strings.Cut(string(data), "\ndetection:\n")
+		_, text, found := strings.Cut(string(data), "\ndetection:\n")
+		if !found {
+			_, text, found = strings.Cut(string(data), "\ncorrelation:\n")
+		}
 		text, _, ok := strings.Cut(text, "\nfalsepositives:\n")
-		if !ok {
+		if !ok || !found {
 			t.Errorf("%s: detection is not followed by falsepositives", r.File)
 		}
 		if m := names.FindString(text); m != "" {

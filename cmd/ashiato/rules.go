@@ -34,13 +34,16 @@ described in docs/formats/rules.md, the tests in docs/formats/rule-tests.md.`,
 type ruleFlags struct {
 	rules []string
 	lang  string
+	processing
 }
 
 func (f *ruleFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.rules, "rules", nil, "the rules of this `folder` or file instead of the shipped ones (repeatable)")
 }
 
-func (f *ruleFlags) load() (*ruleset.Set, error) { return loadRules(f.rules, len(f.rules) == 0, nil) }
+func (f *ruleFlags) load() (*ruleset.Set, error) {
+	return loadRules(f.rules, len(f.rules) == 0, nil, f.processing)
+}
 
 func newRulesList() *cobra.Command {
 	var f ruleFlags
@@ -154,6 +157,7 @@ func showRule(cmd *cobra.Command, r *detect.Rule, lang string) error {
 
 func newRulesCheck() *cobra.Command {
 	var noTests bool
+	var p processing
 	cmd := &cobra.Command{
 		Use:   "check [PATH…]",
 		Short: "Check rules: every fault with file, line, column and a hint",
@@ -164,7 +168,7 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
 		Example: `  ashiato rules check my-rules/
   ashiato rules check ~/sigma/rules`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			set, err := loadRules(args, len(args) == 0, nil)
+			set, err := loadRules(args, len(args) == 0, nil, p)
 			if err != nil {
 				return err
 			}
@@ -173,14 +177,18 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
 				fmt.Fprintln(out, message(p))
 			}
 			warnings := 0
-			for _, r := range set.Rules {
+			good := slices.Clone(set.Rules)
+			for _, c := range set.Correlations {
+				good = append(good, c.Rule)
+			}
+			for _, r := range good {
 				for _, w := range r.Warnings {
 					warnings++
 					fmt.Fprintf(out, "%s (warning)\n", message(w))
 				}
 			}
 			if noTests {
-				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings\n", len(set.Rules), len(set.Problems), warnings)
+				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings\n", len(good), len(set.Problems), warnings)
 			} else {
 				missing := ruletest.Missing(set.Engine, set.Tests)
 				if len(set.Tests) == 0 {
@@ -189,7 +197,7 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
 				for _, m := range missing {
 					fmt.Fprintln(out, printable(m))
 				}
-				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings, %d tests missing\n", len(set.Rules), len(set.Problems), warnings, len(missing))
+				fmt.Fprintf(out, "%d rules good, %d faults, %d warnings, %d tests missing\n", len(good), len(set.Problems), warnings, len(missing))
 			}
 			if len(set.Problems) > 0 {
 				return errFound
@@ -197,6 +205,7 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
 			return nil
 		},
 	}
+	p.add(cmd)
 	cmd.Flags().BoolVar(&noTests, "no-tests", false, "do not ask for tests beside the rules")
 	return cmd
 }
@@ -254,5 +263,6 @@ Exit status: 0 all passed, 1 some failed, 2 the tests could not run.`,
 		},
 	}
 	f.add(cmd)
+	f.processing.add(cmd)
 	return cmd
 }

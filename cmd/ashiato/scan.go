@@ -21,13 +21,15 @@ import (
 	"ashiato/internal/report"
 	"ashiato/internal/ruleset"
 	"ashiato/internal/scan"
+	"ashiato/internal/sigma"
 )
 
 // scanFlags are the flags of `ashiato scan` as typed.
 type scanFlags struct {
-	rules    []string
-	noPack   bool
-	iocs     []string
+	rules  []string
+	noPack bool
+	iocs   []string
+	processing
 	report   string
 	svg      string
 	format   string
@@ -73,6 +75,7 @@ Exit status: 0 nothing at or above --min-severity, 1 something found,
 	fl.StringArrayVar(&f.rules, "rules", nil, "add the Sigma rules of this `folder` or file (recursive, repeatable)")
 	fl.BoolVar(&f.noPack, "no-pack", false, "leave out the shipped rules and indicators")
 	fl.StringArrayVar(&f.iocs, "ioc", nil, "add indicators from this `file`: CSV or one per line (repeatable)")
+	f.processing.add(cmd)
 	fl.StringVar(&f.report, "report", "", "write one self-contained HTML report to this `file`")
 	fl.StringVar(&f.svg, "svg", "", "write one SVG per incident into this `folder`")
 	fl.StringVar(&f.format, "format", "text", "print this `format`: text, json or ndjson")
@@ -125,7 +128,7 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 			return withHint(err, "check the path; a name with blanks needs quotes")
 		}
 	}
-	set, err := loadRules(f.rules, !f.noPack, f.iocs)
+	set, err := loadRules(f.rules, !f.noPack, f.iocs, f.processing)
 	if err != nil {
 		return err
 	}
@@ -185,9 +188,31 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	return nil
 }
 
+// processing is what changes rules before they are compiled.
+type processing struct {
+	pipelines []string
+	polarity  string
+}
+
+func (p *processing) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&p.pipelines, "pipeline", nil, "apply the pySigma processing pipeline of this `file` to the rules (repeatable)")
+	cmd.Flags().StringVar(&p.polarity, "filter-polarity", "as-written", "join the condition of filter documents in this `way`: as-written or suppress")
+}
+
 // loadRules reads rules and indicators and says what to do if that fails.
-func loadRules(dirs []string, pack bool, indicators []string) (*ruleset.Set, error) {
-	set, err := ruleset.Load(ruleset.Options{Pack: pack, Rules: dirs, Indicators: indicators})
+func loadRules(dirs []string, pack bool, indicators []string, p processing) (*ruleset.Set, error) {
+	opt := ruleset.Options{Pack: pack, Rules: dirs, Indicators: indicators, Pipelines: p.pipelines}
+	switch p.polarity {
+	case "as-written", "":
+	case "suppress":
+		opt.Filters = sigma.Suppress
+	default:
+		return nil, withHint(fmt.Errorf("--filter-polarity %q: unknown", p.polarity), "use as-written (and, as pySigma) or suppress (and not)")
+	}
+	set, err := ruleset.Load(opt)
+	if errors.Is(err, ruleset.ErrPipeline) {
+		return nil, withHint(err, "--pipeline takes pySigma processing pipelines; docs/formats/rules.md lists what they may hold")
+	}
 	return set, withHint(err, "--rules takes folders with .yml files, --ioc takes CSV files or files with one indicator per line")
 }
 

@@ -27,6 +27,7 @@ var layers = [][]string{
 	{"internal/source/files", "internal/scenario"},
 	{"internal/world", "internal/sigma/logsource"},
 	{"internal/sigma", "internal/ioc"},
+	{"internal/sigma/correlation"},
 	{"internal/detect"},
 	{"internal/ruletest", "internal/provenance"},
 	{"internal/ruleset", "internal/incident"},

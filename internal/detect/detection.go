@@ -5,8 +5,11 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"ashiato/internal/event"
 )
@@ -70,6 +73,9 @@ type Rule struct {
 	Behaviour string
 	Texts     Texts
 	Source    string // file the rule came from
+	// Silent marks a rule that is heard only through the correlations that name
+	// it: Detect returns no detections of it.
+	Silent bool
 }
 
 // Title returns the rule's title in the language, else in English, else its own.
@@ -89,17 +95,49 @@ type Matched struct {
 	Value string
 }
 
-// Detection is a rule that held for an event.
+// Detection is a rule that held for an event, or a correlation that held for
+// several.
 type Detection struct {
-	Rule    *Rule
+	Rule *Rule
+	// Event is the record that decided it.
 	Event   *event.Event
 	Matched []Matched // in the order of the rule's text, without repeats
+	// Others are further records that a correlation rests on, in the order of
+	// event.Compare; at most correlation.MaxCited, nil for a rule.
+	Others []*event.Event
+	// Count is how many records a correlation counted, with Event; 0 for a rule.
+	Count int
+	// First and Last bound the records of a correlation; zero for a rule.
+	First, Last time.Time
 }
 
-// Compare orders detections by event, then by rule id.
+// Records returns every record that the detection cites, in the order of
+// event.Compare.
+func (d *Detection) Records() []*event.Event {
+	all := append([]*event.Event{d.Event}, d.Others...)
+	slices.SortFunc(all, event.Compare)
+	return all
+}
+
+// Refs returns the references of Records, in their order.
+func (d *Detection) Refs() []event.EvidenceRef {
+	var refs []event.EvidenceRef
+	for _, e := range d.Records() {
+		refs = append(refs, e.Ref)
+	}
+	return refs
+}
+
+// Compare orders detections by event, then by rule id, then, for correlations
+// that one event decided for several groups, by what matched.
 func Compare(a, b Detection) int {
 	if c := event.Compare(a.Event, b.Event); c != 0 {
 		return c
 	}
-	return strings.Compare(a.Rule.ID, b.Rule.ID)
+	if c := strings.Compare(a.Rule.ID, b.Rule.ID); c != 0 || a.Count == 0 && b.Count == 0 {
+		return c
+	}
+	return slices.CompareFunc(a.Matched, b.Matched, func(x, y Matched) int {
+		return cmp.Or(strings.Compare(x.Field, y.Field), strings.Compare(x.Value, y.Value))
+	})
 }

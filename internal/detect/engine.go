@@ -4,26 +4,36 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"ashiato/internal/event"
 	"ashiato/internal/i18n"
 	"ashiato/internal/ioc"
 	"ashiato/internal/sigma"
+	"ashiato/internal/sigma/correlation"
 )
 
-// Engine is Sigma rules and indicators together. It is immutable.
+// Engine is Sigma rules, correlations and indicators together. It is immutable.
 type Engine struct {
-	sigma      *sigma.Engine
-	indicators *ioc.Set
-	rules      map[*sigma.Rule]*Rule
-	byIOC      map[*ioc.Indicator]*Rule
-	list       []*Rule
+	sigma        *sigma.Engine
+	correlations *correlation.Set // nil if there are none
+	indicators   *ioc.Set
+	rules        map[*sigma.Rule]*Rule // and the metadata of correlations
+	byIOC        sync.Map              // *ioc.Indicator to its *Rule, made at the first hit
+	list         []*Rule               // without indicators
 }
 
 // New joins compiled rules and an indicator set into one engine. Either may be
 // nil.
 func New(rules *sigma.Engine, indicators *ioc.Set) *Engine {
-	e := &Engine{sigma: rules, indicators: indicators, rules: map[*sigma.Rule]*Rule{}, byIOC: map[*ioc.Indicator]*Rule{}}
+	return NewCorrelating(rules, nil, indicators)
+}
+
+// NewCorrelating is New with correlations of the rules, in the order of
+// sigma.Correlate. Rules that a correlation names are silent unless it
+// generates.
+func NewCorrelating(rules *sigma.Engine, correlations []*sigma.Correlation, indicators *ioc.Set) *Engine {
+	e := &Engine{sigma: rules, indicators: indicators, rules: map[*sigma.Rule]*Rule{}}
 	if rules != nil {
 		for _, r := range rules.Rules() {
 			d := FromSigma(r)
@@ -31,19 +41,77 @@ func New(rules *sigma.Engine, indicators *ioc.Set) *Engine {
 			e.list = append(e.list, d)
 		}
 	}
-	if indicators != nil {
-		for _, i := range indicators.Indicators() {
-			d := fromIndicator(i)
-			e.byIOC[i] = d
+	if len(correlations) > 0 {
+		e.correlations = correlation.New(correlations)
+		for _, c := range correlations {
+			d := FromSigma(c.Rule)
+			e.rules[c.Rule] = d
 			e.list = append(e.list, d)
+		}
+		for r := range e.correlations.Silent() {
+			e.rules[r].Silent = true
 		}
 	}
 	return e
 }
 
 // Rules returns every rule and indicator of the engine: the Sigma rules in the
-// order they were compiled, then the indicators in their set's order.
-func (e *Engine) Rules() []*Rule { return slices.Clone(e.list) }
+// order they were compiled, the correlations, the indicators in their set's
+// order. It makes a Rule of each indicator, which takes kilobytes; see Len.
+func (e *Engine) Rules() []*Rule {
+	all := slices.Clone(e.list)
+	if e.indicators != nil {
+		for _, i := range e.indicators.Indicators() {
+			all = append(all, e.indicatorRule(i))
+		}
+	}
+	return all
+}
+
+// Len returns how many rules, correlations and indicators the engine has.
+func (e *Engine) Len() int {
+	n := len(e.list)
+	if e.indicators != nil {
+		n += e.indicators.Len()
+	}
+	return n
+}
+
+// indicatorRule returns the rule of an indicator, always the same one.
+func (e *Engine) indicatorRule(i *ioc.Indicator) *Rule {
+	if r, ok := e.byIOC.Load(i); ok {
+		return r.(*Rule)
+	}
+	r, _ := e.byIOC.LoadOrStore(i, fromIndicator(i))
+	return r.(*Rule)
+}
+
+// Correlations returns the engine's correlations, nil if it has none.
+func (e *Engine) Correlations() *correlation.Set { return e.correlations }
+
+// Correlated appends the detections of episodes that e's correlations found, in
+// their order, and returns dst. Episodes of silent correlations are left out.
+func (e *Engine) Correlated(episodes []correlation.Episode, dst []Detection) []Detection {
+	for _, ep := range episodes {
+		r := e.rules[ep.Correlation.Rule]
+		if r == nil || r.Silent {
+			continue
+		}
+		d := Detection{Rule: r, Event: ep.Event, Count: ep.Count, First: ep.First, Last: ep.Last}
+		for _, f := range slices.Concat(ep.Group, ep.Matched) {
+			if m := (Matched{Field: f.Name, Value: f.Value}); !slices.Contains(d.Matched, m) {
+				d.Matched = append(d.Matched, m)
+			}
+		}
+		for _, o := range ep.Cited {
+			if o != ep.Event {
+				d.Others = append(d.Others, o)
+			}
+		}
+		dst = append(dst, d)
+	}
+	return dst
+}
 
 // Worker evaluates an Engine. Each goroutine needs one of its own.
 type Worker struct {
@@ -63,13 +131,31 @@ func (e *Engine) Worker() *Worker {
 }
 
 // Detect appends what e's rules and indicators say of a normalised event, in
-// the order of Compare, and returns dst.
+// the order of Compare, and returns dst. It knows nothing of correlations but
+// which rules they silence.
 func (w *Worker) Detect(e *event.Event, dst []Detection) []Detection {
+	dst, _ = w.detect(e, nil, dst, nil, false)
+	return dst
+}
+
+// Observe is Detect that also appends what correlations are to be told of the
+// event, and returns both. resolve may be nil; see correlation.Set.Observe.
+func (w *Worker) Observe(e *event.Event, resolve correlation.Resolver, dst []Detection, told []correlation.Observation) ([]Detection, []correlation.Observation) {
+	return w.detect(e, resolve, dst, told, w.engine.correlations != nil)
+}
+
+func (w *Worker) detect(e *event.Event, resolve correlation.Resolver, dst []Detection, told []correlation.Observation, tell bool) ([]Detection, []correlation.Observation) {
 	start := len(dst)
 	if w.matcher != nil {
 		w.matches = w.matcher.Match(e, w.matches[:0])
+		if tell && len(w.matches) > 0 {
+			told = w.engine.correlations.Observe(e, w.matches, resolve, told)
+		}
 		for _, m := range w.matches {
 			d := Detection{Rule: w.engine.rules[m.Rule], Event: e}
+			if d.Rule.Silent {
+				continue
+			}
 			for _, f := range m.Fields {
 				d.Matched = append(d.Matched, Matched{Field: f.Name, Value: f.Value})
 			}
@@ -79,7 +165,7 @@ func (w *Worker) Detect(e *event.Event, dst []Detection) []Detection {
 	if w.engine.indicators != nil {
 		w.hits = w.engine.indicators.Match(e, w.hits[:0])
 		for _, h := range w.hits {
-			d := Detection{Rule: w.engine.byIOC[h.Indicator], Event: e}
+			d := Detection{Rule: w.engine.indicatorRule(h.Indicator), Event: e}
 			for _, f := range h.Fields {
 				d.Matched = append(d.Matched, Matched{Field: f.Name, Value: f.Value})
 			}
@@ -87,7 +173,7 @@ func (w *Worker) Detect(e *event.Event, dst []Detection) []Detection {
 		}
 	}
 	slices.SortStableFunc(dst[start:], Compare)
-	return dst
+	return dst, told
 }
 
 // FromSigma describes a Sigma rule as detections cite it.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -12,6 +13,7 @@ import (
 	"ashiato/internal/i18n"
 	"ashiato/internal/ioc"
 	"ashiato/internal/sigma"
+	"ashiato/internal/sigma/correlation"
 )
 
 func engine(t *testing.T, rules, list string) *detect.Engine {
@@ -131,6 +133,34 @@ func TestEitherPartMayBeMissing(t *testing.T) {
 	}
 }
 
+// TestIndicatorRulesAreMadeOnce holds that an indicator has one Rule, whichever
+// worker hits it first, and that it is the one that Rules lists.
+func TestIndicatorRulesAreMadeOnce(t *testing.T) {
+	e := engine(t, twoRules, "10.0.0.1\n10.0.0.2\n10.0.0.1\n")
+	if n := e.Len(); n != 4 || len(e.Rules()) != n {
+		t.Errorf("%d rules, %d listed", n, len(e.Rules()))
+	}
+	e = engine(t, twoRules, "10.0.0.1\n10.0.0.2\n")
+	const workers = 8
+	hits := make(chan *detect.Rule, workers)
+	for range workers {
+		go func() {
+			ev := &event.Event{Data: event.Fields{{Name: "DestinationIp", Value: "10.0.0.1"}}}
+			d := e.Worker().Detect(ev, nil)
+			hits <- d[len(d)-1].Rule
+		}()
+	}
+	want := e.Rules()[2]
+	for range workers {
+		if r := <-hits; r != want || r.ID != "ioc:ip:10.0.0.1" {
+			t.Errorf("%p %s, want %p", r, r.ID, want)
+		}
+	}
+	if detect.New(nil, nil).Len() != 0 {
+		t.Error("an empty engine counts rules")
+	}
+}
+
 func TestWorkersAreIndependent(t *testing.T) {
 	e := engine(t, twoRules, "10.0.0.1")
 	done := make(chan int)
@@ -147,6 +177,64 @@ func TestWorkersAreIndependent(t *testing.T) {
 	for range 4 {
 		if n := <-done; n != 250 {
 			t.Errorf("%d detections", n)
+		}
+	}
+}
+
+// TestCorrelated holds that what only a correlation hears makes no detection of
+// its own, and that a correlation's detection cites all it rests on.
+func TestCorrelated(t *testing.T) {
+	const rules = `title: Base
+name: base
+logsource: {category: process_creation}
+detection: {s: {Image: a}, condition: s}
+---
+title: Twice
+name: twice
+level: critical
+correlation: {type: event_count, rules: [base], group-by: [User], timespan: 1m, condition: {gte: 2}%s}
+`
+	for generate, want := range map[string]int{"": 0, ", generate: true": 2} {
+		var c sigma.Collection
+		errs := c.Parse("r.yml", []byte(strings.Replace(rules, "%s", generate, 1)))
+		compiled, more := sigma.Compile(c.Rules, sigma.Options{})
+		list, bad := sigma.Correlate(c.Correlations, compiled.Rules(), sigma.CorrelateOptions{})
+		if errs = slices.Concat(errs, more, bad); len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		e := detect.NewCorrelating(compiled, list, nil)
+		w, st := e.Worker(), e.Correlations().State(correlation.Limits{})
+		var alone []detect.Detection
+		var events []*event.Event
+		for i := range 2 {
+			ev := &event.Event{
+				Kind: event.ProcessCreate, Time: time.Unix(int64(i), 0), Ref: event.EvidenceRef{RecordID: uint64(i + 1)},
+				Data: event.Fields{{Name: "Image", Value: "a"}, {Name: "User", Value: "bob"}},
+			}
+			events = append(events, ev)
+			found, told := w.Observe(ev, nil, nil, nil)
+			alone = append(alone, found...)
+			if again := w.Detect(ev, nil); len(again) != len(found) {
+				t.Errorf("Detect finds %d, Observe %d", len(again), len(found))
+			}
+			for _, o := range told {
+				st.Add(o)
+			}
+		}
+		if len(alone) != want {
+			t.Errorf("%q: %d detections of the base rule, want %d", generate, len(alone), want)
+		}
+		got := e.Correlated(st.Close(), nil)
+		if len(got) != 1 {
+			t.Fatalf("%d detections of the correlation", len(got))
+		}
+		d := got[0]
+		if d.Rule.Severity != detect.Critical || d.Event != events[1] || d.Count != 2 || !d.First.Equal(events[0].Time) || !d.Last.Equal(events[1].Time) ||
+			!slices.Equal(d.Records(), events) || !slices.Equal(d.Refs(), []event.EvidenceRef{events[0].Ref, events[1].Ref}) {
+			t.Errorf("%+v", d)
+		}
+		if diff := cmp.Diff([]detect.Matched{{Field: "User", Value: "bob"}, {Field: "Image", Value: "a"}}, d.Matched); diff != "" {
+			t.Error(diff)
 		}
 	}
 }

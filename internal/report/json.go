@@ -420,7 +420,7 @@ func (d *Document) jsonDetection(p incident.Placed) jsonDetection {
 		j.Attack, j.Tactics = words(r.Attack), words(r.Tactics)
 	}
 	if e := p.Event; e != nil {
-		j.Time, j.Host, j.Evidence = jsonTime(e.Time), text(e.Host), refs([]event.EvidenceRef{e.Ref})
+		j.Time, j.Host, j.Evidence = jsonTime(e.Time), text(e.Host), refs(p.Refs())
 	}
 	for _, m := range p.Matched {
 		at := slices.IndexFunc(j.Matched, func(f matchedField) bool { return f.name == m.Field })

@@ -36,6 +36,12 @@ type Options struct {
 	Indicators []string
 	// Placeholders are values for the expand modifier, by name without %.
 	Placeholders map[string][]string
+	// Pipelines are files of pySigma's processing pipelines, applied to every
+	// rule in the order of their priority, then of this list. One that cannot be
+	// honoured whole is an error of Load.
+	Pipelines []string
+	// Filters says how filter documents join the rules they are for.
+	Filters sigma.Polarity
 }
 
 // Set is the rules and indicators of one run.
@@ -43,6 +49,8 @@ type Set struct {
 	Engine *detect.Engine
 	// Rules are those that the engine honours, in the order of their files.
 	Rules []*sigma.Rule
+	// Correlations are those that are whole, bases before those that name them.
+	Correlations []*sigma.Correlation
 	// Tests are the test files found beside them.
 	Tests []*ruletest.File
 	// Indicators is how many indicators the engine looks for.
@@ -58,6 +66,9 @@ type Set struct {
 // ErrNoRules says that a folder or file given for rules holds none.
 var ErrNoRules = errors.New("no rules found (rules are files that end in .yml or .yaml)")
 
+// ErrPipeline says that a processing pipeline cannot be read or honoured.
+var ErrPipeline = errors.New("processing pipeline")
+
 // PackName stands before the names of shipped files.
 const PackName = "pack"
 
@@ -69,16 +80,17 @@ const maxRuleFile = sigma.MaxFileSize
 func Load(opt Options) (*Set, error) {
 	set := &Set{}
 	sum := sha256.New()
-	var parsed []*sigma.Rule
-	var lists [][]ioc.Indicator
+	var parsed sigma.Collection
+	documents := func() int {
+		return len(parsed.Rules) + len(parsed.Correlations) + len(parsed.Filters) + len(set.Problems)
+	}
+	var lists []*ioc.List
 	take := func(name string, data []byte) {
 		fmt.Fprintf(sum, "%d %s %d ", len(name), name, len(data))
 		sum.Write(data)
 		switch path.Ext(name) {
 		case ".yml", ".yaml":
-			rs, errs := sigma.Parse(name, data)
-			parsed = append(parsed, rs...)
-			set.Problems = append(set.Problems, errs...)
+			set.Problems = append(set.Problems, parsed.Parse(name, data)...)
 		case ".test":
 			f, errs := ruletest.Parse(name, data)
 			set.Problems = append(set.Problems, errs...)
@@ -101,7 +113,7 @@ func Load(opt Options) (*Set, error) {
 		if err != nil {
 			return nil, fmt.Errorf("rules: %w", err)
 		}
-		before := len(parsed) + len(set.Problems)
+		before := documents()
 		if info.IsDir() {
 			err = walk(os.DirFS(dir), ".", func(name string, data []byte) { take(filepath.ToSlash(filepath.Join(dir, name)), data) }, ".yml", ".yaml", ".test")
 		} else {
@@ -110,7 +122,7 @@ func Load(opt Options) (*Set, error) {
 		if err != nil {
 			return nil, fmt.Errorf("rules: %w", err)
 		}
-		if len(parsed)+len(set.Problems) == before {
+		if documents() == before {
 			return nil, fmt.Errorf("%s: %w", dir, ErrNoRules)
 		}
 	}
@@ -125,14 +137,35 @@ func Load(opt Options) (*Set, error) {
 		lists = append(lists, list)
 		set.Problems = append(set.Problems, errs...)
 	}
-	parsed, twice := withoutTwins(parsed)
+	var pipelines []*sigma.Pipeline
+	for _, name := range opt.Pipelines {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrPipeline, err)
+		}
+		fmt.Fprintf(sum, "%d %s %d ", len(name), name, len(data))
+		sum.Write(data)
+		p, errs := sigma.ParsePipeline(filepath.ToSlash(name), data)
+		if p == nil { // without it every rule would mean something else
+			return nil, fmt.Errorf("%w: %w", ErrPipeline, errors.Join(errs...))
+		}
+		pipelines = append(pipelines, p)
+	}
+	fmt.Fprintf(sum, "filters %d ", opt.Filters)
+	var twice []error
+	parsed.Rules, twice = withoutTwins(parsed.Rules)
 	set.Problems = append(set.Problems, twice...)
-	engine, errs := sigma.Compile(parsed, sigma.Options{Placeholders: opt.Placeholders})
+	parsed.Correlations = slices.DeleteFunc(parsed.Correlations, sameFile(parsed.Correlations, func(c *sigma.Correlation) *sigma.Rule { return c.Rule }))
+	parsed.Filters = slices.DeleteFunc(parsed.Filters, sameFile(parsed.Filters, func(f *sigma.Filter) *sigma.Rule { return f.Rule }))
+	set.Problems = append(set.Problems, parsed.Transform(pipelines, opt.Filters)...)
+	engine, errs := sigma.Compile(parsed.Rules, sigma.Options{Placeholders: opt.Placeholders})
 	set.Problems = append(set.Problems, errs...)
 	set.Rules = engine.Rules()
+	set.Correlations, errs = sigma.Correlate(parsed.Correlations, set.Rules, sigma.CorrelateOptions{})
+	set.Problems = append(set.Problems, errs...)
 	indicators := ioc.New(lists...)
-	set.Engine = detect.New(engine, indicators)
-	set.Indicators = len(indicators.Indicators())
+	set.Engine = detect.NewCorrelating(engine, set.Correlations, indicators)
+	set.Indicators = indicators.Len()
 	set.Hash = hex.EncodeToString(sum.Sum(nil))
 	return set, nil
 }
@@ -158,6 +191,22 @@ func withoutTwins(all []*sigma.Rule) ([]*sigma.Rule, []error) {
 		return true
 	})
 	return kept, problems
+}
+
+// sameFile returns a test for documents that were read before, as when a folder
+// is given twice.
+func sameFile[D any](all []D, meta func(D) *sigma.Rule) func(D) bool {
+	type place struct {
+		file string
+		line int
+	}
+	seen := make(map[place]bool, len(all))
+	return func(d D) bool {
+		p := place{meta(d).File, meta(d).Line}
+		twice := seen[p]
+		seen[p] = true
+		return twice
+	}
 }
 
 // walk calls take for every file below root with one of the extensions, in

@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"ashiato/internal/event"
+	"ashiato/internal/sigma"
 	"ashiato/internal/source"
 )
 
@@ -152,5 +156,59 @@ func TestTextFindsARuleAgain(t *testing.T) {
 	text, err := Text(set.Rules[0].File)
 	if err != nil || !strings.Contains(string(text), set.Rules[0].Title) {
 		t.Errorf("%s: %v %q", set.Rules[0].File, err, text)
+	}
+}
+
+// TestDocumentsOfEveryKind loads rules, correlations, filters and pipelines from
+// several files, in an order in which references come before what they name.
+func TestDocumentsOfEveryKind(t *testing.T) {
+	rule := func(name, field string) string {
+		return "title: " + name + "\nname: " + name + "\nlogsource: {category: process_creation, product: windows}\ndetection: {s: {" + field + ": x}, condition: s}\n"
+	}
+	correlation := func(name, of string) string {
+		return "title: " + name + "\nname: " + name + "\ncorrelation: {type: event_count, rules: [" + of + "], timespan: 1m, group-by: Who, condition: {gte: 2}}\n"
+	}
+	dir := write(t, map[string]string{
+		"rules/a.yml": correlation("second", "first"),
+		"rules/b.yml": correlation("first", "r"),
+		"rules/c.yml": rule("r", "Old"),
+		"rules/d.yml": correlation("broken", "nobody"),
+		"rules/e.yml": "title: F\nlogsource: {product: windows}\nfilter: {rules: any, s: {User: admin}, condition: not s}\n",
+		"p.yml":       "transformations:\n- {type: field_name_mapping, mapping: {Old: New, Who: User}}\n",
+		"bad.yml":     "transformations:\n- {type: regex}\n",
+	})
+	opt := Options{Rules: []string{filepath.Join(dir, "rules"), filepath.Join(dir, "rules")}, Pipelines: []string{filepath.Join(dir, "p.yml")}}
+	set, err := Load(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(set.Problems) != 1 || !strings.Contains(set.Problems[0].Error(), `d.yml:3:42: rule "broken": no loaded rule has the id or name "nobody"`) {
+		t.Errorf("problems %v", set.Problems)
+	}
+	if len(set.Correlations) != 2 || set.Correlations[0].Rule.Name != "first" || set.Correlations[0].GroupBy[0] != "User" {
+		t.Errorf("correlations %+v", set.Correlations)
+	}
+	silent := map[string]bool{}
+	for _, r := range set.Engine.Rules() {
+		silent[r.Title] = r.Silent
+	}
+	if d := cmp.Diff(map[string]bool{"r": true, "first": true, "second": false}, silent); d != "" {
+		t.Error(d)
+	}
+	w := set.Engine.Worker()
+	for user, want := range map[string]int{"bob": 1, "admin": 0} {
+		e := &event.Event{Kind: event.ProcessCreate, Data: event.Fields{{Name: "New", Value: "x"}, {Name: "User", Value: user}}}
+		if _, told := w.Observe(e, nil, nil, nil); len(told) != want {
+			t.Errorf("%s: %d observations, want %d", user, len(told), want)
+		}
+	}
+	opt.Filters = sigma.Suppress
+	other, err := Load(opt)
+	if err != nil || other.Hash == set.Hash {
+		t.Errorf("another polarity, the same hash %s (%v)", other.Hash, err)
+	}
+	opt.Pipelines = []string{filepath.Join(dir, "bad.yml")}
+	if _, err := Load(opt); err == nil || !strings.Contains(err.Error(), "bad.yml:2:10: the transformation regex is not supported") {
+		t.Error(err)
 	}
 }

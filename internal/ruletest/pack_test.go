@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,8 +18,8 @@ import (
 // TestShippedRules loads the shipped pack and runs every test beside its rules.
 func TestShippedRules(t *testing.T) {
 	pack := os.DirFS("../../rules")
-	var rules []*sigma.Rule
-	var lists [][]ioc.Indicator
+	var rules sigma.Collection
+	var lists []*ioc.List
 	var files []*ruletest.File
 	err := fs.WalkDir(pack, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -31,16 +32,9 @@ func TestShippedRules(t *testing.T) {
 		var errs []error
 		switch path.Ext(name) {
 		case ".yml":
-			var r []*sigma.Rule
-			r, errs = sigma.Parse(name, data)
-			rules = append(rules, r...)
-			for _, rule := range r {
-				for _, w := range rule.Warnings {
-					t.Error(w)
-				}
-			}
+			errs = rules.Parse(name, data)
 		case ".csv":
-			var l []ioc.Indicator
+			var l *ioc.List
 			l, errs = ioc.Parse(name, bytes.NewReader(data))
 			lists = append(lists, l)
 		case ".test":
@@ -56,11 +50,24 @@ func TestShippedRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	compiled, errs := sigma.Compile(rules, sigma.Options{})
-	for _, err := range errs {
+	if len(rules.Filters) > 0 {
+		t.Error("the pack holds filters, which are for users")
+	}
+	compiled, errs := sigma.Compile(rules.Rules, sigma.Options{})
+	correlations, more := sigma.Correlate(rules.Correlations, compiled.Rules(), sigma.CorrelateOptions{})
+	for _, err := range slices.Concat(errs, more) {
 		t.Error(err)
 	}
-	engine := detect.New(compiled, ioc.New(lists...))
+	metas := rules.Rules
+	for _, c := range correlations {
+		metas = append(metas, c.Rule)
+	}
+	for _, r := range metas {
+		for _, w := range r.Warnings {
+			t.Error(w)
+		}
+	}
+	engine := detect.NewCorrelating(compiled, correlations, ioc.New(lists...))
 	passed := 0
 	for _, f := range files {
 		if len(ruletest.Subjects(engine.Rules(), f.Name)) == 0 {
@@ -85,7 +92,7 @@ func TestShippedRules(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d rules and indicators, %d tests passed", len(engine.Rules()), passed)
+	t.Logf("%d rules and indicators, %d tests passed", engine.Len(), passed)
 	if len(files) == 0 || passed == 0 {
 		t.Error("the pack holds no tests")
 	}

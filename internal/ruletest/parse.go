@@ -322,6 +322,12 @@ func set(e *event.Event, key, value string) error {
 		e.Host = value
 	case "sid":
 		e.UserSID = value
+	case "at":
+		d, err := offset(value)
+		if err != nil {
+			return err
+		}
+		e.Logged = begin.Add(d)
 	case "time":
 		if e.Logged, err = time.Parse(time.RFC3339Nano, value); err != nil {
 			return fmt.Errorf("time needs the form 2026-01-31T10:00:00Z, not %q", value)
@@ -342,9 +348,31 @@ func set(e *event.Event, key, value string) error {
 		n, err = number(64)
 		e.Keywords = n
 	default:
-		return fmt.Errorf("unknown key %q: known are channel, computer, time, sid, level, opcode, task, keywords, version", key)
+		return fmt.Errorf("unknown key %q: known are at, channel, computer, time, sid, level, opcode, task, keywords, version", key)
 	}
 	return err
+}
+
+// offset reads the value of at: a time after the test's begin, such as +10s,
+// +1m30s or +2d.
+func offset(value string) (time.Duration, error) {
+	bad := fmt.Errorf("at needs the form +10s, +1m30s or +2d, not %q", value)
+	number, ok := strings.CutPrefix(value, "+")
+	if !ok {
+		return 0, bad
+	}
+	if days, ok := strings.CutSuffix(number, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return 0, bad
+		}
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	d, err := time.ParseDuration(number)
+	if err != nil || d < 0 {
+		return 0, bad
+	}
+	return d, nil
 }
 
 func (p *parser) field(n int, line string) {

@@ -2,6 +2,7 @@ package ruletest_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -194,4 +195,55 @@ func FuzzParse(f *testing.F) {
 			t.Fatal("neither tests nor errors")
 		}
 	})
+}
+
+const correlated = `title: Failed
+name: failed
+logsource: {category: process_creation, product: windows}
+detection: {s: {Image: bad}, condition: s}
+---
+title: Many
+correlation: {type: event_count, rules: [failed], group-by: [User], timespan: 1m, condition: {gte: 3}}
+`
+
+// TestCorrelations holds that tests give events their times, and that a rule
+// that only a correlation hears neither counts as fired nor can be expected.
+func TestCorrelations(t *testing.T) {
+	var c sigma.Collection
+	errs := c.Parse("dir/many.yml", []byte(correlated))
+	compiled, more := sigma.Compile(c.Rules, sigma.Options{})
+	list, bad := sigma.Correlate(c.Correlations, compiled.Rules(), sigma.CorrelateOptions{})
+	if errs = slices.Concat(errs, more, bad); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	engine := detect.NewCorrelating(compiled, list, nil)
+	event := func(at, user string) string {
+		return "event Microsoft-Windows-Sysmon/1 at=" + at + "\n    Image: bad\n    User: " + user + "\n"
+	}
+	for _, test := range []struct{ name, events, want string }{
+		{"in time", `test positive "x"` + "\n" + event("+1m", "a") + event("+0s", "A") + event("+30s", "a") + "expect many\n", ""},
+		{"too slow", `test near-miss "x"` + "\n" + event("+0s", "a") + event("+31s", "a") + event("+61s", "a") + "expect none\n", ""},
+		{"two users", `test near-miss "x"` + "\n" + event("+0s", "a") + event("+1s", "b") + event("+2s", "a") + "expect none\n", ""},
+		{"a day", `test near-miss "x"` + "\n" + event("+1d", "a") + event("+1s", "a") + event("+2s", "a") + "expect none\n", ""},
+		{"not found", `test positive "x"` + "\n" + event("+0s", "a") + "expect many\n", "expected many (Many) to fire, and it did not; no rule fired"},
+		{"unexpected", `test near-miss "x"` + "\n" + event("+0s", "a") + event("+1s", "a") + event("+2s", "a") + "expect none\n", `many (Many) fired and was not expected; it matched User="a", Image="bad"`},
+		{"a silent rule", `test positive "x"` + "\n" + event("+0s", "a") + "expect sigma:Failed\n", "heard only through a correlation"},
+	} {
+		f, errs := ruletest.Parse("dir/many.test", []byte(test.events))
+		if len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		res := ruletest.Run(engine, f)
+		switch {
+		case test.want == "" && (res.Failed > 0 || res.Passed != 1):
+			t.Errorf("%s: %v", test.name, res.Failures)
+		case test.want != "" && (res.Failed != 1 || !strings.Contains(res.Failures[0].String(), test.want)):
+			t.Errorf("%s: %v, want %s", test.name, res.Failures, test.want)
+		}
+	}
+	for _, at := range []string{"10s", "+", "+-1s", "+x", "+1.5d", "+99999d"} {
+		if _, errs := ruletest.Parse("x.test", []byte(`test positive "x"`+"\n"+event(at, "a")+"expect many\n")); len(errs) == 0 || !strings.Contains(errs[0].Error(), "at needs the form") {
+			t.Errorf("%s: %v", at, errs)
+		}
+	}
 }

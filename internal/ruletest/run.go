@@ -8,6 +8,7 @@ import (
 
 	"ashiato/internal/detect"
 	"ashiato/internal/normalize"
+	"ashiato/internal/sigma/correlation"
 )
 
 // Result is the outcome of one file.
@@ -36,7 +37,7 @@ func Run(engine *detect.Engine, f *File) Result {
 	rules := engine.Rules()
 	for i := range f.Tests {
 		t := &f.Tests[i]
-		if msgs := run(w, rules, f.Name, t); len(msgs) > 0 {
+		if msgs := run(engine, w, rules, f.Name, t); len(msgs) > 0 {
 			res.Failed++
 			for _, m := range msgs {
 				res.Failures = append(res.Failures, Failure{f.Name, t.Name, t.Line, m})
@@ -48,15 +49,24 @@ func Run(engine *detect.Engine, f *File) Result {
 	return res
 }
 
-func run(w *detect.Worker, rules []*detect.Rule, file string, t *Test) []string {
+func run(engine *detect.Engine, w *detect.Worker, rules []*detect.Rule, file string, t *Test) []string {
 	var msgs []string
 	expected := map[*detect.Rule]bool{}
 	for _, x := range t.Expect {
 		known := false
+		var silent *detect.Rule
 		for _, r := range rules {
 			if called(r, x.Name) {
-				expected[r], known = true, true
+				known = true
+				if r.Silent {
+					silent = r
+				} else {
+					expected[r], silent = true, nil
+				}
 			}
+		}
+		if silent != nil && !slices.ContainsFunc(rules, func(r *detect.Rule) bool { return expected[r] && called(r, x.Name) }) {
+			msgs = append(msgs, fmt.Sprintf("line %d expects %q, which is heard only through a correlation that names it", x.Line, x.Name))
 		}
 		if !known {
 			msgs = append(msgs, fmt.Sprintf("line %d expects %q, which no loaded rule is called", x.Line, x.Name))
@@ -67,14 +77,27 @@ func run(w *detect.Worker, rules []*detect.Rule, file string, t *Test) []string 
 		considered = rules
 	}
 	fired := map[*detect.Rule]detect.Detection{}
+	var state *correlation.State
+	if set := engine.Correlations(); set != nil {
+		state = set.State(correlation.Limits{})
+	}
+	var found []detect.Detection
+	var told []correlation.Observation
 	for _, raw := range t.Events {
 		e := *raw // normalisation writes into the event; the test keeps its own
 		e.Data = slices.Clone(raw.Data)
 		normalize.Event(&e)
-		for _, d := range w.Detect(&e, nil) {
-			if _, ok := fired[d.Rule]; !ok {
-				fired[d.Rule] = d
-			}
+		found, told = w.Observe(&e, nil, found, told)
+	}
+	if state != nil {
+		for _, o := range told {
+			state.Add(o)
+		}
+		found = engine.Correlated(state.Close(), found)
+	}
+	for _, d := range found {
+		if _, ok := fired[d.Rule]; !ok {
+			fired[d.Rule] = d
 		}
 	}
 	for _, r := range rules {

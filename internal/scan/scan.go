@@ -10,6 +10,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,6 +23,7 @@ import (
 	"ashiato/internal/normalize"
 	"ashiato/internal/provenance"
 	"ashiato/internal/report"
+	"ashiato/internal/sigma/correlation"
 	"ashiato/internal/source"
 	"ashiato/internal/source/files"
 	"ashiato/internal/world"
@@ -30,7 +33,7 @@ import (
 type Options struct {
 	// Paths are files and folders.
 	Paths []string
-	// Engine judges single events.
+	// Engine judges events, singly and together.
 	Engine *detect.Engine
 	// Since and Until bound the events' time, both inclusive; zero means open.
 	Since, Until time.Time
@@ -62,6 +65,7 @@ type collector struct {
 	mu         sync.Mutex
 	builder    *provenance.Builder
 	detections []detect.Detection
+	state      *correlation.State // nil without correlations
 	hosts      map[string]bool
 	first      time.Time
 	last       time.Time
@@ -76,6 +80,9 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 		builder: provenance.NewBuilder(world.New(world.Limits{})),
 		hosts:   map[string]bool{},
 	}
+	if set := opt.Engine.Correlations(); set != nil {
+		c.state = set.State(correlation.Limits{})
+	}
 	keep := filter(opt)
 	workers := sync.Pool{New: func() any { return opt.Engine.Worker() }}
 	handle := func(batch []*event.Event) {
@@ -83,21 +90,31 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 		defer workers.Put(w)
 		kept := batch[:0:0]
 		var found []detect.Detection
+		var told []correlation.Observation
 		for _, e := range batch {
 			normalize.Event(e)
 			if !keep(e) {
 				continue
 			}
 			kept = append(kept, e)
-			found = w.Detect(e, found)
+			found, told = w.Observe(e, nil, found, told)
 		}
-		c.add(kept, found, len(batch)-len(kept))
+		c.add(kept, found, told, len(batch)-len(kept))
 	}
 	stats, problems := files.Scan(ctx, opt.Paths, files.Options{Jobs: opt.Jobs, Progress: opt.Progress}, handle)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	graph := c.builder.Build()
+	if c.state != nil {
+		c.detections = opt.Engine.Correlated(c.state.Close(), c.detections)
+		if s := c.state.Stats(); s.Evicted+s.GroupEvents > 0 {
+			problems = append(problems, source.Problem{
+				Kind: source.TooLarge, Offset: -1, Count: 1, Lost: int(s.Evicted + s.GroupEvents),
+				Detail: fmt.Sprintf("correlations left out %d events (of these %d with %d groups) for want of memory", s.Evicted+s.GroupEvents, s.GroupEvents, s.Groups),
+			})
+		}
+	}
 	detections := unique(c.detections)
 	all := incident.Build(graph, detections, incident.Options{})
 	r := &Result{Problems: problems, Gaps: graph.Gaps()}
@@ -129,14 +146,20 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 	return r, nil
 }
 
-func (c *collector) add(kept []*event.Event, found []detect.Detection, filtered int) {
+func (c *collector) add(kept []*event.Event, found []detect.Detection, told []correlation.Observation, filtered int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.filtered += int64(filtered)
 	c.added += int64(len(kept))
 	c.detections = append(c.detections, found...)
+	for _, o := range told {
+		c.state.Add(o)
+	}
 	for _, e := range kept {
 		c.builder.Add(e)
+		if e.Flags&(event.BadChecksum|event.Carved) != 0 {
+			continue // what damage may have invented does not widen the picture
+		}
 		if e.Host != "" && !c.hosts[e.Host] {
 			c.hosts[e.Host] = true
 		}
@@ -189,6 +212,9 @@ func unique(ds []detect.Detection) []detect.Detection {
 			host: strings.ToLower(e.Host), channel: strings.ToLower(e.Channel), provider: strings.ToLower(e.Provider),
 			record: e.Ref.RecordID, id: e.ID, time: e.Time.UnixNano(), rule: d.Rule.ID,
 		}
+		if d.Count > 0 { // one event may decide a correlation for several groups
+			k.rule += fmt.Sprintf("%q", d.Matched)
+		}
 		if k.record == 0 {
 			k.hash = e.Ref.SHA256
 		}
@@ -219,7 +245,7 @@ func (r *Result) collectEvidence(ctx context.Context, opt Options) error {
 			cite(e.Evidence)
 		}
 		for _, d := range inc.Detections {
-			cite([]event.EvidenceRef{d.Event.Ref})
+			cite(d.Refs())
 		}
 		for _, g := range inc.Gaps {
 			cite(g.Evidence)
@@ -230,8 +256,7 @@ func (r *Result) collectEvidence(ctx context.Context, opt Options) error {
 	}
 	inputs := map[string]bool{}
 	for p := range cited {
-		outer, _, _ := strings.Cut(p.file, "!")
-		inputs[outer] = true
+		inputs[outermost(p.file)] = true
 	}
 	paths := make([]string, 0, len(inputs))
 	for p := range inputs {
@@ -281,4 +306,19 @@ func (r *Result) collectEvidence(ctx context.Context, opt Options) error {
 	})
 	r.Evidence = func(ref event.EvidenceRef) *event.Event { return records[ref] }
 	return nil
+}
+
+// outermost returns the file on disk that a reference's file lies in: the longest
+// part before a "!" that exists, since names may hold a "!" too.
+func outermost(name string) string {
+	for outer := name; ; {
+		if info, err := os.Stat(filepath.FromSlash(outer)); err == nil && info.Mode().IsRegular() {
+			return outer
+		}
+		i := strings.LastIndexByte(outer, '!')
+		if i < 0 {
+			return name // gone; reading it again says so
+		}
+		outer = outer[:i]
+	}
 }

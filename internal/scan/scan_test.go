@@ -329,6 +329,20 @@ func TestChangedFileIsSaid(t *testing.T) {
 	}
 }
 
+// A "!" in a name on disk is not the mark of an archive's member.
+func TestNamesMayHoldExclamationMarks(t *testing.T) {
+	dir, _ := scenarioLogs(t, "usb-coinminer.txtar")
+	odd := filepath.Join(filepath.Dir(dir), "cas!e 1")
+	if err := os.Rename(dir, odd); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, Options{Paths: []string{odd}, Engine: engine(t), MinSeverity: detect.Medium, Evidence: true})
+	if len(r.Incidents) != 1 || len(r.Problems) > 0 {
+		t.Errorf("%d incidents, problems %v", len(r.Incidents), r.Problems)
+	}
+	checkEvidence(t, r)
+}
+
 func TestInterrupted(t *testing.T) {
 	dir, _ := scenarioLogs(t, "usb-coinminer.txtar")
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,19 +1,26 @@
 package sigma_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"ashiato/internal/corpus"
 	"ashiato/internal/event"
+	"ashiato/internal/normalize"
 	"ashiato/internal/sigma"
 	"ashiato/internal/source/evtx"
+	"ashiato/internal/source/files"
 )
 
 // titles of what both evaluators say.
@@ -33,25 +40,97 @@ func slow(r *sigma.Reference, e *event.Event) []string {
 	return out
 }
 
+// full asks for every record of the recordings instead of a sample.
+func full() bool { return os.Getenv("ASHIATO_FULL") == "1" }
+
 // TestEngineAgreesWithReferenceOnRecordings runs every public rule over every
-// n-th record of the recordings, by both evaluators.
+// n-th record of the recordings, over every record with ASHIATO_FULL=1, by both
+// evaluators.
 func TestEngineAgreesWithReferenceOnRecordings(t *testing.T) {
 	root := corpus.Dir(t, "evtx")
 	rules, _ := loadPublic(t)
-	engine, _ := sigma.Compile(rules, sigma.Options{})
-	m, r := engine.Matcher(), sigma.NewReference(engine.Rules(), sigma.Options{})
-	events := sample(t, root, 300)
-	matches := 0
-	for _, e := range events {
-		got, want := fast(m, e), slow(r, e)
-		if !slices.Equal(got, want) {
-			t.Errorf("%s record %d: engine %q, reference %q", e.Ref.File, e.Ref.RecordID, got, want)
-		}
-		matches += len(got)
+	n := 300
+	if full() {
+		n = 1
 	}
-	t.Logf("%d events, %d matches", len(events), matches)
-	if len(events) < 100 || matches == 0 {
-		t.Errorf("%d events and %d matches prove nothing", len(events), matches)
+	agree(t, rules, sample(t, root, n))
+}
+
+// TestEngineAgreesWithReferenceOnCaptures does the same with captures in JSON,
+// whose records have their fields in other layouts.
+func TestEngineAgreesWithReferenceOnCaptures(t *testing.T) {
+	root := corpus.Dir(t, "otrf/atomic/windows/privilege_escalation")
+	n := uint16(20)
+	if full() {
+		root, n = corpus.Dir(t, "otrf"), 100
+	}
+	rules, _ := loadPublic(t)
+	var mu sync.Mutex
+	var events []*event.Event
+	files.Scan(t.Context(), []string{root}, files.Options{}, func(batch []*event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range batch {
+			if binary.LittleEndian.Uint16(e.Ref.SHA256[:])%n == 0 {
+				events = append(events, e)
+			}
+		}
+	})
+	for _, e := range events {
+		normalize.Event(e)
+	}
+	agree(t, rules, events)
+}
+
+// agree compares the evaluators on events, in four parts at once.
+func agree(t *testing.T, rules []*sigma.Rule, events []*event.Event) {
+	engine, _ := sigma.Compile(rules, sigma.Options{})
+	var matches atomic.Int64
+	var parts sync.WaitGroup
+	workers := runtime.GOMAXPROCS(0)
+	for w := range workers {
+		parts.Go(func() {
+			m, r := engine.Matcher(), sigma.NewReference(engine.Rules(), sigma.Options{})
+			for i := w; i < len(events); i += workers {
+				e := events[i]
+				got, want := fast(m, e), slow(r, e)
+				if !slices.Equal(got, want) {
+					t.Errorf("%s record %d: engine %q, reference %q", e.Ref.File, e.Ref.RecordID, got, want)
+				}
+				matches.Add(int64(len(got)))
+			}
+		})
+	}
+	parts.Wait()
+	t.Logf("%d rules, %d events, %d matches", len(engine.Rules()), len(events), matches.Load())
+	if len(events) < 100 || matches.Load() == 0 {
+		t.Errorf("%d events and %d matches prove nothing", len(events), matches.Load())
+	}
+}
+
+// TestNoAllocationWithoutMatch holds that events without a match cost no
+// allocation once the Matcher has seen their kind and layout.
+func TestNoAllocationWithoutMatch(t *testing.T) {
+	root := corpus.Dir(t, "evtx")
+	rules, _ := loadPublic(t)
+	engine, _ := sigma.Compile(rules, sigma.Options{})
+	m := engine.Matcher()
+	var events []*event.Event
+	for _, e := range sample(t, root, 20) {
+		if len(m.Match(e, nil)) == 0 {
+			events = append(events, e)
+		}
+	}
+	if len(events) < 500 {
+		t.Fatalf("%d events prove nothing", len(events))
+	}
+	var dst []sigma.Match
+	if n := testing.AllocsPerRun(3, func() {
+		for _, e := range events {
+			dst = m.Match(e, dst[:0])
+		}
+	}); n != 0 {
+		t.Errorf("%g allocations for %d events", n, len(events))
 	}
 }
 
@@ -223,23 +302,4 @@ func TestEngineAgreesWithReference(t *testing.T) {
 			}
 		}
 	})
-}
-
-func BenchmarkProcessCreation(b *testing.B) {
-	root := corpus.Dir(b, "evtx")
-	rules, _ := loadPublic(b)
-	engine, _ := sigma.Compile(rules, sigma.Options{})
-	m := engine.Matcher()
-	var events []*event.Event
-	for _, e := range sample(b, root, 1) {
-		if e.Kind == event.ProcessCreate {
-			events = append(events, e)
-		}
-	}
-	var dst []sigma.Match
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		dst = m.Match(events[i%len(events)], dst[:0])
-	}
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }

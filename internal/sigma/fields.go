@@ -72,14 +72,19 @@ func everyValue(e *event.Event, yield func(name, value string) bool) {
 			return
 		}
 	}
-	for _, f := range [...]event.Field{
+	for _, f := range systemTexts(e) {
+		if f.Value != "" && !yield(f.Name, f.Value) {
+			return
+		}
+	}
+}
+
+// systemTexts are the names of the System part, "" where the record has none.
+func systemTexts(e *event.Event) [4]event.Field {
+	return [...]event.Field{
 		{Name: "Provider_Name", Value: e.Provider},
 		{Name: "Channel", Value: e.Channel},
 		{Name: "Computer", Value: e.Host},
 		{Name: "Security_UserID", Value: e.UserSID},
-	} {
-		if f.Value != "" && !yield(f.Name, f.Value) {
-			return
-		}
 	}
 }

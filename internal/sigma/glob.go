@@ -2,7 +2,6 @@ package sigma
 
 import (
 	"bytes"
-	"slices"
 	"unicode/utf8"
 )
 
@@ -22,27 +21,36 @@ const (
 type globMatcher struct {
 	shape    globShape
 	text     []byte // the literal of the simple shapes
-	segments [][]elem
+	segments [][]globElem
 	front    bool // begins with *
 	back     bool // ends with *
 	needle   []byte
 	cased    bool
 }
 
+// globElem is an elem whose text is bytes.
+type globElem struct {
+	kind elemKind
+	text []byte
+}
+
 func compileGlob(p pattern) globMatcher {
 	g := globMatcher{cased: p.cased}
-	elems := slices.Clone(p.elems)
-	for i, e := range elems {
+	elems := make([]globElem, len(p.elems))
+	for i, e := range p.elems {
+		elems[i].kind = e.kind
 		if e.kind == literalElem {
+			text := e.text
 			if !p.cased {
-				elems[i].text = fold(e.text)
+				text = fold(text)
 			}
-			if len(elems[i].text) > len(g.needle) {
-				g.needle = []byte(elems[i].text)
+			elems[i].text = []byte(text)
+			if len(text) > len(g.needle) {
+				g.needle = elems[i].text
 			}
 		}
 	}
-	var segment []elem
+	var segment []globElem
 	for _, e := range elems {
 		if e.kind != anyElem {
 			segment = append(segment, e)
@@ -122,10 +130,10 @@ func (g *globMatcher) match(s []byte) bool {
 // findSegment returns the end of the first place in s where seg matches, or of
 // the one that ends at the end of s. A segment stands for a fixed number of
 // characters, so the first place is always as good as any later one.
-func findSegment(seg []elem, s []byte, atEnd bool) (int, bool) {
+func findSegment(seg []globElem, s []byte, atEnd bool) (int, bool) {
 	for i := 0; ; {
 		if seg[0].kind == literalElem {
-			j := bytes.Index(s[i:], []byte(seg[0].text))
+			j := bytes.Index(s[i:], seg[0].text)
 			if j < 0 {
 				return 0, false
 			}
@@ -143,13 +151,13 @@ func findSegment(seg []elem, s []byte, atEnd bool) (int, bool) {
 }
 
 // matchSegment matches seg at the start of s and returns how long it is there.
-func matchSegment(seg []elem, s []byte) (int, bool) {
+func matchSegment(seg []globElem, s []byte) (int, bool) {
 	n := 0
 	for _, e := range seg {
 		rest := s[n:]
 		switch e.kind {
 		case literalElem:
-			if len(rest) < len(e.text) || string(rest[:len(e.text)]) != e.text {
+			if !bytes.HasPrefix(rest, e.text) {
 				return 0, false
 			}
 			n += len(e.text)

@@ -19,20 +19,52 @@ var statuses = []string{"stable", "test", "experimental", "deprecated", "unsuppo
 var knownKeys = []string{
 	"title", "id", "name", "related", "taxonomy", "status", "description", "license", "author", "references", "date",
 	"modified", "logsource", "detection", "fields", "falsepositives", "level", "tags", "scope", "ashiato",
+	"correlation", "filter", "generate",
 }
 
 // Parse reads a rule file, which may hold several YAML documents. It returns
 // the rules that are right and an *Error for every other document. The file's
 // name is used in messages and kept in the rules; nothing is read from disk.
+// Correlations and filters mean nothing without the rules they name, which may
+// be in other files: here they are errors, a Collection reads them.
 func Parse(file string, data []byte) ([]*Rule, []error) {
+	var c Collection
+	errs := c.Parse(file, data)
+	alone := func(r *Rule, what string) {
+		errs = append(errs, &Error{
+			File: file, Rule: r.Title, Line: r.Line, Column: 1,
+			Msg: "this is a " + what + ", not a rule", Hint: "load it together with the rules that it names",
+		})
+	}
+	for _, x := range c.Correlations {
+		alone(x.Rule, "correlation")
+	}
+	for _, x := range c.Filters {
+		alone(x.Rule, "filter")
+	}
+	return c.Rules, errs
+}
+
+// Collection is everything that rule files hold. The zero Collection is empty.
+//
+// Use: Parse every file, Transform with the pipelines, Compile the Rules, and
+// Correlate the Correlations with what was compiled.
+type Collection struct {
+	Rules        []*Rule
+	Correlations []*Correlation
+	Filters      []*Filter
+}
+
+// Parse adds what a file holds, as the function Parse reads it, and returns an
+// *Error for every document that is not right.
+func (c *Collection) Parse(file string, data []byte) []error {
 	docs, f := readYAML(data)
-	var rules []*Rule
 	var errs []error
 	report := func(title string, f *fault) {
 		errs = append(errs, &Error{File: file, Rule: title, Line: f.at.line, Column: f.at.column, Msg: f.msg, Hint: f.hint})
 	}
 	for _, d := range docs {
-		r, f := parseRule(file, d)
+		f := c.add(file, d)
 		if f != nil {
 			title := ""
 			if d.kind == mapNode {
@@ -43,9 +75,7 @@ func Parse(file string, data []byte) ([]*Rule, []error) {
 				}
 			}
 			report(title, f)
-			continue
 		}
-		rules = append(rules, r)
 	}
 	if f != nil {
 		report("", f)
@@ -53,35 +83,68 @@ func Parse(file string, data []byte) ([]*Rule, []error) {
 	if len(docs) == 0 && f == nil {
 		report("", faultf(place{1, 1}, "the file holds no rule"))
 	}
-	return rules, errs
+	return errs
 }
 
-func parseRule(file string, d *node) (*Rule, *fault) {
+// add reads one document: a rule, a correlation or a filter.
+func (c *Collection) add(file string, d *node) *fault {
 	if d.kind != mapNode {
-		return nil, faultf(d.at, "a rule must be a map, not %s", d.kind)
+		return faultf(d.at, "a rule must be a map, not %s", d.kind)
 	}
+	var kinds []pair
 	for _, p := range d.keys {
 		switch p.key {
-		case "correlation":
-			return nil, faultf(p.at, "correlation rules are not supported yet by this version")
-		case "filter":
-			return nil, faultf(p.at, "filter documents are not supported yet by this version")
+		case "detection", "correlation", "filter":
+			kinds = append(kinds, p)
 		case "action":
-			return nil, faultf(p.at, "rule collections (action: %s) were dropped by Sigma 2", p.value.text).withHint("write each rule whole")
+			return faultf(p.at, "rule collections (action: %s) were dropped by Sigma 2", p.value.text).withHint("write each rule whole")
 		}
+	}
+	if len(kinds) > 1 {
+		return faultf(kinds[1].at, "the document holds both %s and %s", kinds[0].key, kinds[1].key).withHint("write two documents, separated by ---")
 	}
 	for _, p := range d.keys {
 		if f := misspelt(p); f != nil {
-			return nil, f
+			return f
 		}
 	}
 	r := &Rule{File: file, Line: d.at.line, Level: "medium"}
-	for _, step := range []func(*Rule, *node) *fault{readMeta, readTags, readLogSource, readExtension, readDetection} {
+	kind := "detection"
+	if len(kinds) == 1 {
+		kind = kinds[0].key
+	}
+	steps := []func(*Rule, *node) *fault{readMeta, readTags, readLogSource, readExtension, readDetection}
+	switch kind {
+	case "correlation":
+		steps = []func(*Rule, *node) *fault{readMeta, readTags, readExtension}
+		if d.get("level") == nil {
+			r.Level = ""
+		}
+	case "filter":
+		steps = []func(*Rule, *node) *fault{readMeta, readTags, readLogSource}
+	}
+	for _, step := range steps {
 		if f := step(r, d); f != nil {
-			return nil, f
+			return f
 		}
 	}
-	return r, nil
+	switch kind {
+	case "correlation":
+		x, f := readCorrelation(r, d)
+		if f != nil {
+			return f
+		}
+		c.Correlations = append(c.Correlations, x)
+	case "filter":
+		x, f := readFilter(r, kinds[0].value)
+		if f != nil {
+			return f
+		}
+		c.Filters = append(c.Filters, x)
+	default:
+		c.Rules = append(c.Rules, r)
+	}
+	return nil
 }
 
 // misspelt refuses a key that differs from a known one only in letter case or
@@ -100,7 +163,7 @@ var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{1
 
 func readMeta(r *Rule, d *node) *fault {
 	for key, to := range map[string]*string{
-		"title": &r.Title, "id": &r.ID, "status": &r.Status, "description": &r.Description, "author": &r.Author,
+		"title": &r.Title, "id": &r.ID, "name": &r.Name, "status": &r.Status, "description": &r.Description, "author": &r.Author,
 		"date": &r.Date, "modified": &r.Modified, "license": &r.License,
 	} {
 		n := d.get(key)
@@ -305,9 +368,18 @@ func readDetection(r *Rule, d *node) *fault {
 	if n.kind != mapNode {
 		return faultf(n.at, "detection must be a map, not %s", n.kind)
 	}
+	return r.readSearches(n, "detection", nil)
+}
+
+// readSearches reads the searches and the condition of a detection or a filter.
+// Keys that are in skip are not searches.
+func (r *Rule) readSearches(n *node, what string, skip []string) *fault {
 	p := conditionParser{searches: map[string]*expr{}, used: map[string]bool{}}
 	var condition *node
 	for _, s := range n.keys {
+		if slices.Contains(skip, s.key) {
+			continue
+		}
 		switch s.key {
 		case "condition":
 			condition = s.value
@@ -326,7 +398,7 @@ func readDetection(r *Rule, d *node) *fault {
 		p.searches[s.key] = e
 	}
 	if condition == nil || condition.kind == nullNode {
-		return faultf(n.at, "the detection has no condition")
+		return faultf(n.at, "the %s has no condition", what)
 	}
 	list := condition.list
 	if condition.kind == scalarNode {

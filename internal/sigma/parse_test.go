@@ -20,8 +20,8 @@ func TestRefusals(t *testing.T) {
 	s := func(item string) string { return head + "detection:\n  s:\n    " + item + "\n  condition: s\n" }
 	condition := func(c string) string { return head + "detection:\n  s: {F: a}\n  condition: " + c + "\n" }
 	for _, test := range []struct{ name, source, want string }{
-		{"correlation", "title: C\ncorrelation:\n  type: event_count\n", `2:1: rule "C": correlation rules are not supported yet by this version`},
-		{"filter", "title: C\nfilter:\n  rules: any\n", `2:1: rule "C": filter documents are not supported yet by this version`},
+		{"correlation", "title: C\ncorrelation:\n  type: event_count\n", `3:3: rule "C": the correlation names no rules`},
+		{"filter", "title: C\nfilter:\n  rules: any\n", `1:1: rule "C": the rule has no logsource`},
 		{"collection", "action: global\ntitle: C\n", `1:1: rule "C": rule collections (action: global) were dropped`},
 		{"no title", "logsource: {product: windows}\n", "the rule has no title"},
 		{"no logsource", "title: T\ndetection: {s: {F: a}, condition: s}\n", "the rule has no logsource"},

@@ -1,6 +1,8 @@
 package sigma
 
 import (
+	"encoding/binary"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -219,6 +221,10 @@ func foldRune(r rune) rune {
 		}
 		return r
 	}
+	// The scripts of China, Japan and Korea have no case.
+	if 0x2E80 <= r && r < 0xA640 || 0xAC00 <= r && r < 0xD800 {
+		return r
+	}
 	least := r
 	for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
 		if f < least {
@@ -231,22 +237,39 @@ func foldRune(r rune) rune {
 	return least
 }
 
+const (
+	everyByte = 0x0101010101010101
+	highBits  = 0x80 * everyByte
+)
+
 // appendFold appends the folded form of s to dst. Bytes that are not UTF-8
 // (lone surrogates, for one) stay as they are.
 func appendFold(dst []byte, s string) []byte {
+	dst = slices.Grow(dst, len(s)+8)
 	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf {
+		// Eight bytes of ASCII at once. To each byte are added numbers that
+		// carry into its high bit from 'A' on, and from behind 'Z' on.
+		for ; i+8 <= len(s); i += 8 {
+			w := load64(s, i)
+			if w&highBits != 0 {
+				break
+			}
+			upper := (w + (0x80-'A')*everyByte) &^ (w + (0x80-'Z'-1)*everyByte) & highBits
+			dst = binary.LittleEndian.AppendUint64(dst, w|upper>>2)
+		}
+		for ; i < len(s) && s[i] < utf8.RuneSelf; i++ {
+			c := s[i]
 			if 'A' <= c && c <= 'Z' {
 				c += 'a' - 'A'
 			}
 			dst = append(dst, c)
-			i++
-			continue
+		}
+		if i == len(s) {
+			break
 		}
 		r, n := utf8.DecodeRuneInString(s[i:])
 		if r == utf8.RuneError && n == 1 {
-			dst = append(dst, c)
+			dst = append(dst, s[i])
 		} else {
 			dst = utf8.AppendRune(dst, foldRune(r))
 		}

@@ -4,6 +4,7 @@ import (
 	"path"
 	"strings"
 
+	"ashiato/internal/event"
 	"ashiato/internal/sigma/logsource"
 )
 
@@ -14,6 +15,7 @@ type Rule struct {
 	Line int
 
 	ID             string // "" if the rule has none
+	Name           string // by which correlations and filters may refer to it, "" if it has none
 	Title          string
 	Status         string
 	Description    string
@@ -83,3 +85,16 @@ func (r *Rule) Key() string {
 	}
 	return "sigma:" + r.Title
 }
+
+// Field returns the first value of a field of e as the rule sees it, under the
+// rule's own names, and whether e has the field.
+func (r *Rule) Field(e *event.Event, name string) (string, bool) {
+	if v := lookup(e, r.fieldName(name)); len(v) > 0 {
+		return v[0], true
+	}
+	return "", false
+}
+
+// Fold returns the form of a value in which Sigma compares text: letter case
+// folded, everything else kept.
+func Fold(s string) string { return fold(s) }
