@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 
 	"ashiato/internal/source"
@@ -144,6 +145,16 @@ func (s *scanner) unknown(c content, head []byte) {
 		return
 	}
 	folder, name := split(c.label)
+	if kind := folder + "*" + path.Ext(name); c.label != s.in.label && !s.kinds[kind] {
+		if len(s.kinds) >= maxGroups { // one Problem of them all
+			folder, name = s.in.label+"!", "*"
+		} else {
+			if s.kinds == nil {
+				s.kinds = map[string]bool{}
+			}
+			s.kinds[kind] = true
+		}
+	}
 	s.result.skipped = append(s.result.skipped, skippedFile{folder: folder, name: name})
 }
 
@@ -240,6 +251,11 @@ func (s *scanner) expand(c content, r io.Reader, member *content) {
 		}
 	}
 	e := &expanded{s: s, r: r, left: limit, free: member != nil && inner.size == 0}
+	if !e.free && s.left <= 0 {
+		s.result.stats.Files++
+		s.members.notRead(s.in.label, inner.label, s.bound)
+		return
+	}
 	inner.size = 0
 	inner.r = e
 	s.stream(inner)

@@ -265,11 +265,15 @@ type scanner struct {
 	in       input
 	progress *progress
 	result   *result
-	left     int64 // bytes that may still be expanded
+	bound    int64 // bytes that may be expanded
+	left     int64 // of these
+	members  memberGroups
+	kinds    map[string]bool // folders and extensions of skipped members
 }
 
 func (s *scanner) scan() {
 	defer s.progress.fileDone(s.in.label)
+	defer func() { s.result.problems = append(s.result.problems, s.members.problems()...) }()
 	f, err := os.Open(s.in.path)
 	if err != nil {
 		s.unreadable(s.in.label, err)
@@ -284,7 +288,8 @@ func (s *scanner) scan() {
 		s.unreadable(s.in.label, err)
 		return
 	}
-	s.left = max(s.opt.MaxExpanded, saturate(s.opt.MaxRatio, info.Size()))
+	s.bound = max(s.opt.MaxExpanded, saturate(s.opt.MaxRatio, info.Size()))
+	s.left = s.bound
 	c := &counted{f: f, progress: s.progress}
 	c.left.Store(s.in.size)
 	defer func() { s.progress.bytes(c.left.Swap(0)) }()
@@ -300,6 +305,10 @@ func saturate(a, b int64) int64 {
 }
 
 func (s *scanner) problem(p source.Problem) {
+	if strings.HasPrefix(p.File, s.in.label+"!") {
+		s.members.add(s.in.label, p)
+		return
+	}
 	s.result.problems = append(s.result.problems, p)
 }
 
@@ -324,5 +333,7 @@ func (s *scanner) deliver(c content, read source.ReadFunc) {
 		s.progress.events(len(batch), c.label)
 	})
 	s.result.stats.Add(stats)
-	s.result.problems = append(s.result.problems, problems...)
+	for _, p := range problems {
+		s.problem(p)
+	}
 }

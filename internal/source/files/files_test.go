@@ -305,6 +305,83 @@ func TestBombs(t *testing.T) {
 	}
 }
 
+// TestBudgetUsedUp holds that the members that an archive's bound keeps from being
+// read are one problem, and nothing else.
+func TestBudgetUsedUp(t *testing.T) {
+	log := append(jsonLog(5), bytes.Repeat([]byte(" "), 1<<20)...)
+	var members, packed []file
+	for i := range 40 {
+		members = append(members, file{fmt.Sprintf("d%d/m%02d.json", i%3, i), log})
+		packed = append(packed, file{fmt.Sprintf("m%02d.json.gz", i), gz(log)})
+	}
+	dir := place(t, file{"a.zip", zipped(t, members...)}, file{"b.tar", tarred(t, packed...)}, file{"c.zip", zipped(t, file{"in.tar", tarred(t, packed...)}, file{"last.json", log})})
+	var mu sync.Mutex
+	n := 0
+	stats, problems := files.Scan(t.Context(), []string{dir}, files.Options{MaxExpanded: 8 << 20, MaxRatio: 1}, func(b []*event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		n += len(b)
+	})
+	var got []string
+	for _, p := range problems {
+		got = append(got, fmt.Sprintf("%s %s %d %s", strings.TrimPrefix(p.File, filepath.ToSlash(dir)+"/"), p.Kind, p.Count, p.Detail))
+	}
+	for i, want := range []string{
+		"a.zip!d1/m07.json too-large 1 it expands to more than the", "a.zip!d2/m08.json too-large 32 32 members not read: the limit of 8388608 expanded bytes is reached",
+		"b.tar!m07.json.gz too-large 1 it expands to more than the", "b.tar!m08.json.gz too-large 32 32 members not read: the limit of 8388608 expanded bytes is reached",
+		"c.zip!in.tar too-large 1 it expands to more than the", "c.zip!in.tar!m07.json.gz too-large 1 it expands to more than the",
+		"c.zip!last.json too-large 1 1 member not read: the limit of 8388608 expanded bytes is reached",
+	} {
+		if i >= len(got) || !strings.HasPrefix(got[i], want) {
+			t.Errorf("problems:\n%s\nwant %s", strings.Join(got, "\n"), want)
+		}
+	}
+	if len(got) != 7 || n != 3*8*5 || stats.Files != 40+40+8+1 {
+		t.Errorf("%d problems, %d events, %d files", len(got), n, stats.Files)
+	}
+}
+
+// TestManyBadMembers holds that bad members of one kind in a folder of an archive
+// are named while they are few, and are one problem if they are many.
+func TestManyBadMembers(t *testing.T) {
+	var many, few, spread []file
+	for i := range 3000 {
+		many = append(many, file{fmt.Sprintf("x/%05d.json", i), []byte("{\"a\":]\n")}, file{fmt.Sprintf("y/%05d.evtx", i), []byte{}})
+		spread = append(spread, file{fmt.Sprintf("%05d/a.json", i), []byte("{\"a\":]\n")}, file{fmt.Sprintf("%05d/a.x%05d", i, i), []byte("x")})
+	}
+	for i := range 10 {
+		few = append(few, file{fmt.Sprintf("z/%d.json", i), []byte("\n{\"a\":]\n")})
+	}
+	dir := place(t, file{"a.zip", zipped(t, slices.Concat(many, few)...)}, file{"b.tar", tarred(t, many...)}, file{"c.zip", zipped(t, spread...)})
+	_, problems := files.Scan(t.Context(), []string{dir}, files.Options{}, func([]*event.Event) {})
+	counts, lost, spreadCount := map[string]int{}, map[string]int{}, 0
+	for _, p := range problems {
+		name := strings.TrimPrefix(p.File, filepath.ToSlash(dir)+"/")
+		if strings.HasPrefix(name, "c.zip!") {
+			spreadCount += p.Count
+			continue
+		}
+		counts[name] += p.Count
+		lost[name] += p.Lost
+		if many := strings.Contains(p.Detail, "3000 members, this the first: "); many == strings.Contains(name, "!z/") {
+			t.Errorf("%+v", p)
+		}
+	}
+	want := map[string]int{"a.zip!x/00000.json": 3000, "a.zip!y/00000.evtx": 3000, "b.tar!x/00000.json": 3000, "b.tar!y/00000.evtx": 3000}
+	for i := range 10 {
+		want[fmt.Sprintf("a.zip!z/%d.json", i)] = 1
+	}
+	if diff := cmp.Diff(want, counts); diff != "" {
+		t.Error(diff)
+	}
+	if lost["a.zip!x/00000.json"] != 3000 {
+		t.Errorf("lost %v", lost)
+	}
+	if spreadCount != 6000 || len(problems) > 2100 {
+		t.Errorf("%d problems, standing for %d", len(problems), spreadCount)
+	}
+}
+
 func TestEncryptedMember(t *testing.T) {
 	b := zipped(t, file{"secret.evtx", []byte("x")}, file{"good.json", jsonLog(2)})
 	// The flag word of the first directory entry.

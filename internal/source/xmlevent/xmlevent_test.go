@@ -225,7 +225,7 @@ func TestFrame(t *testing.T) {
 		{"overlap", "<Events><a>\n</Events></a>", 0, source.Corrupt, 2, "</Events> closes no element"},
 		{"beginning lost", "</Event>\n" + one + "</Events>", 1, source.Corrupt, 1, "</Event> closes no element"},
 		{"tag in a tag", "<Events \n<a></a></Events>", 0, source.Corrupt, 1, "a tag that does not end"},
-		{"after a broken event", "<Events>" + half + "\n" + one + "</Events>", 1, source.Corrupt, 1, "a broken Event (line 2): a tag begins inside an attribute value"},
+		{"after a broken event", "<Events>" + half + "\n" + one + "</Events>", 1, source.Corrupt, 1, "a broken Event (line 2): an attribute without a value"},
 		{"broken event last", "<Events>" + one + "\n<Event><System></Event></Events>", 1, source.Corrupt, 2, "a broken Event (line 2): </Event> closes <System>"},
 		{"cut event", "<Events>" + one + "\n" + half, 1, source.Truncated, 2, "the input ends inside an Event element"},
 		{"deep and whole", "<Events>" + strings.Repeat("<a>", 1000) + one + strings.Repeat("</a>", 1000) + "</Events>", 1, "", 0, ""},
