@@ -202,10 +202,10 @@ func FromSigma(r *sigma.Rule) *Rule {
 
 // classes name an indicator's detection, by what was seen.
 var classes = map[ioc.Kind]string{
-	ioc.MD5: "Malware/Ashiato.IndicatorHash.M2001", ioc.SHA1: "Malware/Ashiato.IndicatorHash.M2001",
-	ioc.SHA256: "Malware/Ashiato.IndicatorHash.M2001", ioc.IP: "CommandAndControl/Ashiato.IndicatorAddress.M2002",
-	ioc.Network: "CommandAndControl/Ashiato.IndicatorAddress.M2002", ioc.Domain: "CommandAndControl/Ashiato.IndicatorDomain.M2003",
-	ioc.URL: "CommandAndControl/Ashiato.IndicatorURL.M2004", ioc.Path: "Malware/Ashiato.IndicatorPath.M2005",
+	ioc.MD5: "Malware/Ashiato.IndicatorHash.M9001", ioc.SHA1: "Malware/Ashiato.IndicatorHash.M9001",
+	ioc.SHA256: "Malware/Ashiato.IndicatorHash.M9001", ioc.IP: "CommandAndControl/Ashiato.IndicatorAddress.M9002",
+	ioc.Network: "CommandAndControl/Ashiato.IndicatorAddress.M9002", ioc.Domain: "CommandAndControl/Ashiato.IndicatorDomain.M9003",
+	ioc.URL: "CommandAndControl/Ashiato.IndicatorURL.M9004", ioc.Path: "Malware/Ashiato.IndicatorPath.M9005",
 }
 
 func fromIndicator(i *ioc.Indicator) *Rule {

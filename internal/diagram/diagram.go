@@ -5,7 +5,7 @@
 // in which each node hangs on the first edge in time that caused it; it is folded
 // into rows of columns that fit the width, narrow branches side by side, so that a
 // long chain stays readable without zooming. Other edges are drawn fainter around
-// the boxes, or, where they would run far, as a stub that names the other end.
+// the boxes, or, where they would run far, as a signpost that names the other end.
 // Leaves that repeat become one counted group, with what they were detected by,
 // and what is beyond the size bound is folded into counted boxes, least severe
 // first: nothing is left out without its count.
@@ -111,9 +111,9 @@ type Arrow struct {
 	Count       int // facts merged: the sum of the edges' counts
 	Backbone    bool
 	Skeleton    bool
-	// Stub marks an arrow that would run too far: it is drawn at its From box
+	// Signpost marks an arrow that would run too far: it is drawn at its From box
 	// only, with the name of its To box.
-	Stub bool
+	Signpost bool
 	// Points is its course, from the From box to the To box.
 	Points []Point
 

@@ -184,7 +184,7 @@ func TestNarrowTreesShareRows(t *testing.T) {
 	}
 }
 
-// What would run far across the picture is a stub that names its end.
+// What would run far across the picture is a signpost that names its end.
 func TestLongArrowsAreStubs(t *testing.T) {
 	b := diagramtest.NewBuilder("H")
 	root := b.Node(provenance.Process, "root", "root.exe", `C:\d\root.exe`, 0)
@@ -201,28 +201,28 @@ func TestLongArrowsAreStubs(t *testing.T) {
 	made := b.Finish(root, incident.RootInteractive)
 	d := New(made.Incident, options(i18n.English, made))
 	check(t, made.Incident, d)
-	stubs := 0
+	signposts := 0
 	for _, a := range d.Arrows {
-		if !a.Stub {
+		if !a.Signpost {
 			continue
 		}
-		stubs++
+		signposts++
 		var text strings.Builder
 		for _, g := range a.label.verb {
 			text.WriteString(g.text)
 		}
 		if a.Verb != provenance.Deleted || length(a.Points) > 10 || !strings.Contains(text.String(), "→ victim.dll") || a.label.step != 24 {
-			t.Errorf("the stub %s of %v says %q", a.ID, a.Points, text.String())
+			t.Errorf("the signpost %s of %v says %q", a.ID, a.Points, text.String())
 		}
 	}
-	if stubs != 1 {
-		t.Errorf("%d stubs, want 1", stubs)
+	if signposts != 1 {
+		t.Errorf("%d signposts, want 1", signposts)
 	}
 	var graph bytes.Buffer
 	if err := d.JSON(&graph); err != nil {
 		t.Fatal(err)
 	}
-	if strings.Count(graph.String(), `"stub":true`) != 1 {
-		t.Error("the JSON does not tell the stub")
+	if strings.Count(graph.String(), `"signpost":true`) != 1 {
+		t.Error("the JSON does not tell the signpost")
 	}
 }

@@ -44,7 +44,7 @@ type jsonArrow struct {
 	Count    int      `json:"count"`
 	Backbone bool     `json:"backbone"`
 	Skeleton bool     `json:"skeleton"`
-	Stub     bool     `json:"stub,omitempty"`
+	Signpost bool     `json:"signpost,omitempty"`
 	Edges    []int    `json:"edges"`
 	Back     []int    `json:"back,omitempty"`
 	Points   [][2]int `json:"points"`
@@ -95,7 +95,7 @@ func (d *Diagram) JSON(w io.Writer) error {
 	for _, a := range d.Arrows {
 		j := jsonArrow{
 			ID: a.ID, From: a.From, To: a.To, Verb: a.Verb.String(), Class: a.Class.String(), Step: a.Step, Count: a.Count,
-			Backbone: a.Backbone, Skeleton: a.Skeleton, Stub: a.Stub, Edges: a.Edges, Back: a.Back,
+			Backbone: a.Backbone, Skeleton: a.Skeleton, Signpost: a.Signpost, Edges: a.Edges, Back: a.Back,
 		}
 		if j.Edges == nil {
 			j.Edges = []int{}

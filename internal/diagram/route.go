@@ -69,14 +69,14 @@ func (d *Diagram) route() {
 		}
 	}
 	r.build()
-	// What would run far across the picture is drawn as a stub, and is then in
+	// What would run far across the picture is drawn as a signpost, and is then in
 	// the way of the others.
 	cross = slices.DeleteFunc(cross, func(a *Arrow) bool {
 		course := r.way(at[a].from, at[a].to)
 		if course != nil && length(course) <= maxCourse {
 			return false
 		}
-		return d.stub(a, boxes[a.From], boxes[a.To], r)
+		return d.signpost(a, boxes[a.From], boxes[a.To], r)
 	})
 	r.build()
 	taken := map[Point]bool{} // ports that an arrow ends at already
@@ -104,7 +104,7 @@ func (d *Diagram) route() {
 }
 
 // maxCourse is how long an arrow beside the backbone may be, in pixels, if there
-// is room for a stub in its stead.
+// is room for a signpost in its stead.
 const maxCourse = 540
 
 func length(course []Point) int {
@@ -115,9 +115,9 @@ func length(course []Point) int {
 	return n
 }
 
-// stub draws an arrow as a label below or beside its From box, which names the
+// signpost draws an arrow as a label below or beside its From box, which names the
 // To box. It reports whether there is room for that.
-func (d *Diagram) stub(a *Arrow, from, to *Box, r *router) bool {
+func (d *Diagram) signpost(a *Arrow, from, to *Box, r *router) bool {
 	if len(a.label.verb) == 0 && a.label.step == 0 {
 		return false
 	}
@@ -162,7 +162,7 @@ func (d *Diagram) stub(a *Arrow, from, to *Box, r *router) bool {
 		return false
 	}
 	x := min(max((best.x1+best.x2)/2, from.X+8), from.X+from.W-8)
-	a.Stub = true
+	a.Signpost = true
 	a.Points = []Point{{x, from.Y + from.H}, {x, best.y1}}
 	if best.y1 < from.Y {
 		a.Points = []Point{{x, from.Y}, {x, best.y2}}

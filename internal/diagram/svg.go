@@ -333,7 +333,7 @@ func (d *Diagram) arrow(p *pen, a *Arrow, boxes map[string]*Box) {
 	end := d.open(p, "arrow", a.ID, class, visible.Text(label), fmt.Sprintf(` data-from="%s" data-to="%s" data-verb="%s" data-class="%s" data-step="%d" data-count="%d"`,
 		a.From, a.To, a.Verb, a.Class, a.Step, a.Count))
 	p.f("<title>%s</title>", escape(label))
-	if a.Stub {
+	if a.Signpost {
 		path := course(a.Points, 0)
 		p.f("<path class=\"hit\" d=\"%s\"/><path class=\"line\" d=\"%s\"/>%s", path, path, end)
 		return
@@ -415,7 +415,7 @@ func (d *Diagram) pill(p *pen, a *Arrow, boxes map[string]*Box) {
 	if a.Backbone {
 		return
 	}
-	if !a.Stub {
+	if !a.Signpost {
 		ps := drawnCourse(a, boxes[a.From], boxes[a.To])
 		p.f("<g class=\"%s\">", look(a))
 		p.heads(a, ps, ps[len(ps)-1], ps[len(ps)-2])
