@@ -33,6 +33,8 @@ const (
 	MaxRecords = 800
 	// maxFacts is how many facts of one arrow are written out.
 	maxFacts = 40
+	// maxHits is how many places a rule held at are shown before the rest is folded.
+	maxHits = 12
 	// maxObjects is how many nodes are listed with their attributes.
 	maxObjects = 400
 	// foldAt is how many characters of a value are shown before it is folded.
@@ -83,6 +85,7 @@ type (
 		Steps       []stepView
 		Timeline    []momentView
 		Dets        []detectionView
+		Rules       []ruleView
 		Left        []leftView
 		LeftCounts  []string
 		Actions     []actionView
@@ -113,13 +116,21 @@ type (
 	}
 	detectionView struct {
 		incident.Placed
-		ID     string
-		Title  string
-		Level  int
-		Text   detect.RuleText
-		Node   *provenance.Node
-		Record recordView
-		order  string
+		ID    string
+		Title string
+		Level int
+		Text  detect.RuleText
+		Node  *provenance.Node
+		// Records are what it rests on; more than one for a correlation.
+		Records []recordView
+	}
+	// ruleView is what a rule says once, and where it held.
+	ruleView struct {
+		Rule  *detect.Rule
+		Title string
+		Level int
+		Text  detect.RuleText
+		Hits  []*detectionView
 	}
 	leftView struct {
 		Kind string
@@ -177,6 +188,8 @@ func (d *Document) HTML(w io.Writer) error {
 		"time":     func(t time.Time) template.HTML { return moment(t, zone) },
 		"reason":   func(word string) string { return diagram.Reason(lang, word) },
 		"inc":      func(i int) int { return i + 1 },
+		"minus":    func(a, b int) int { return a - b },
+		"maxhits":  func() int { return maxHits },
 		"pieces":   pieces,
 		"label":    label,
 		"has":      func(key string) bool { return lang.Has(key) },
@@ -524,17 +537,26 @@ func (d *Document) incidentView(n int, inc *incident.Incident, zone *time.Locati
 			if dv.Text == (detect.RuleText{}) {
 				dv.Text = p.Rule.Texts["en"]
 			}
-			dv.order = p.Rule.ID
 		} else {
 			dv.Rule = &detect.Rule{}
 		}
 		if p.Event != nil {
-			dv.Record = rec.view(p.Event.Ref, p.Event)
+			for _, e := range p.Records() {
+				dv.Records = append(dv.Records, rec.view(e.Ref, e))
+			}
 		}
 		v.Dets = append(v.Dets, dv)
 	}
+	rules := map[string]int{}
 	for i := range v.Dets {
 		dv := &v.Dets[i]
+		at, known := rules[dv.Rule.ID]
+		if !known {
+			at = len(v.Rules)
+			rules[dv.Rule.ID] = at
+			v.Rules = append(v.Rules, ruleView{Rule: dv.Rule, Title: dv.Title, Level: dv.Level, Text: dv.Text})
+		}
+		v.Rules[at].Hits = append(v.Rules[at].Hits, dv)
 		m := momentView{Det: dv}
 		if dv.Event != nil {
 			m.Time, m.Host = dv.Event.Time, dv.Event.Host
