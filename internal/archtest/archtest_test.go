@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"internal/detect"},
 	{"internal/ruletest", "internal/provenance"},
 	{"internal/ruleset", "internal/incident"},
-	{"internal/diagram"},
+	{"internal/diagram", "internal/regression", "internal/rulestat"},
 	{"internal/diagram/diagramtest", "internal/diagram/browsertest", "internal/report"},
 	{"internal/scan"},
 	{"cmd/ashiato"},

@@ -1,0 +1,586 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"ashiato/internal/event"
+	"ashiato/internal/normalize"
+	"ashiato/internal/ruleset"
+	"ashiato/internal/sigma"
+	"ashiato/internal/source"
+	"ashiato/internal/source/files"
+	"ashiato/internal/visible"
+)
+
+// Bounds on what `rules explain` looks at and prints.
+const (
+	maxConsidered = 20_000 // events of the log source, without a number
+	maxSteps      = 2_000  // lines about one condition
+	maxShown      = 300    // characters of one value
+	maxListed     = 8      // values of one field that do not hold
+	maxOrdinal    = 10_000_000
+)
+
+func newRulesExplain() *cobra.Command {
+	var f ruleFlags
+	var format string
+	var nearest int
+	cmd := &cobra.Command{
+		Use:   "explain [--rules DIR] RULE EVENT-FILE[#N]",
+		Short: "Explain why a rule holds for an event, or what is missing",
+		Long: `Evaluate a rule for an event and show of each part of its condition whether it
+holds, with the event's values, and where one fails how near it came.
+
+RULE is a rule's file, or the id, name, alias or file base name of a loaded rule.
+EVENT-FILE#N is the Nth event of a file (or of all files of a folder or archive),
+in the order of the files. Without #N all events of the rule's log source are
+tried and the nearest ones explained.
+
+Exit status: 0 the rule holds (for one of the events), 1 it does not,
+2 it could not be tried.`,
+		Example: `  ashiato rules explain my-rule.yml logs/Security.evtx#12
+  ashiato rules explain mock-folder-file logs/
+  ashiato rules explain --rules ~/sigma/rules "Whoami Utility Execution" logs.ndjson --nearest 5`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				return nil
+			}
+			return withHint(fmt.Errorf("%s takes a rule and a file with events, not %d arguments", cmd.CommandPath(), len(args)),
+				"as in `ashiato rules explain my-rule.yml logs/Security.evtx#12`; a name with blanks needs quotes")
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != "text" && format != "json" {
+				return withHint(fmt.Errorf("--format %q: unknown", format), "use text or json")
+			}
+			if nearest < 1 || nearest > 1000 {
+				return withHint(fmt.Errorf("--nearest %d is out of range", nearest), "use a number from 1 to 1000")
+			}
+			path, ordinal, err := eventPlace(args[1])
+			if err != nil {
+				return err
+			}
+			rules, err := explainedRules(f, args[0])
+			if err != nil {
+				return err
+			}
+			held := false
+			var docs []explainedDoc
+			for _, r := range rules {
+				text, err := ruleset.Text(r.File)
+				if err != nil {
+					return err
+				}
+				x, err := sigma.NewExplainer(r, sigma.Options{}, text)
+				if err != nil {
+					return err
+				}
+				var got *considered
+				if ordinal > 0 {
+					got, err = nthEvent(cmd.Context(), path, ordinal)
+				} else {
+					got, err = nearestEvents(cmd.Context(), path, r, x, nearest)
+				}
+				if err != nil {
+					return err
+				}
+				inputProblems(cmd, got.problems)
+				doc := explainedDoc{Rule: r.Title, ID: r.ID, File: r.File, Line: r.Line, LogSource: r.LogSource.String(), Considered: got.tried, OfLogSource: got.all, Events: []explainedEvent{}}
+				for _, e := range got.events {
+					ex := x.Explain(e)
+					held = held || ex.Holds
+					doc.Events = append(doc.Events, explainedEvent{event: e, explanation: ex})
+				}
+				docs = append(docs, doc)
+			}
+			if format == "json" {
+				for i := range docs {
+					docs[i].fill()
+				}
+				err = printJSON(cmd, docs)
+			} else {
+				for i := range docs {
+					if i > 0 {
+						fmt.Fprintln(cmd.OutOrStdout())
+					}
+					docs[i].print(cmd.OutOrStdout(), ordinal > 0)
+				}
+			}
+			if err == nil && !held {
+				err = errFound
+			}
+			return err
+		},
+	}
+	f.add(cmd)
+	f.processing.add(cmd)
+	cmd.Flags().IntVar(&nearest, "nearest", 3, "without #N, explain this `many` of the nearest events")
+	cmd.Flags().StringVar(&format, "format", "text", "print this `format`: text or json")
+	return cmd
+}
+
+// explainedRules are the rules of a file, or those of the set that go by a name.
+func explainedRules(f ruleFlags, name string) ([]*sigma.Rule, error) {
+	if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() {
+		set, err := loadRules([]string{name}, false, nil, f.processing)
+		if err != nil {
+			return nil, err
+		}
+		if len(set.Rules) == 0 && len(set.Problems) > 0 {
+			return nil, set.Problems[0]
+		}
+		if len(set.Rules) == 0 {
+			return nil, withHint(fmt.Errorf("%s holds no rule that looks at single events", name), "explain the rules that a correlation names")
+		}
+		return set.Rules, nil
+	}
+	set, err := f.load()
+	if err != nil {
+		return nil, err
+	}
+	byKey := map[string]*sigma.Rule{}
+	for _, r := range set.Rules {
+		byKey[r.Key()] = r
+	}
+	found, err := findRules(set, name)
+	if err != nil {
+		for _, p := range set.Problems { // it may be there and not load
+			if se := new(sigma.Error); errors.As(p, &se) && (se.Rule == name || strings.EqualFold((&sigma.Rule{File: se.File}).Base(), name)) {
+				return nil, p
+			}
+		}
+		return nil, err
+	}
+	var out []*sigma.Rule
+	for _, d := range found {
+		if r := byKey[d.ID]; r != nil {
+			out = append(out, r)
+		}
+	}
+	if len(out) == 0 {
+		return nil, withHint(fmt.Errorf("%q is a correlation, which looks at many events", name), "explain the rules that it names")
+	}
+	return out, nil
+}
+
+// eventPlace takes FILE#N apart; a file that is called so is meant itself.
+func eventPlace(arg string) (path string, ordinal int, err error) {
+	if _, err := os.Stat(arg); err == nil {
+		return arg, 0, nil
+	}
+	i := strings.LastIndexByte(arg, '#')
+	if i < 0 {
+		return "", 0, readable([]string{arg})
+	}
+	n, err := strconv.Atoi(arg[i+1:])
+	if err != nil || n < 1 || n > maxOrdinal {
+		return "", 0, withHint(fmt.Errorf("%q is not the number of an event", arg[i+1:]), "the first event of a file is #1")
+	}
+	return arg[:i], n, readable([]string{arg[:i]})
+}
+
+// considered are the events to explain.
+type considered struct {
+	events   []*event.Event
+	all      int64 // events of the log source, -1 if that was not counted
+	tried    int64
+	problems []source.Problem
+}
+
+// eventKey is where an event stands in its input.
+type eventKey struct {
+	file   string
+	offset int64
+	record uint64
+}
+
+func keyOf(e *event.Event) eventKey { return eventKey{e.Ref.File, e.Ref.Offset, e.Ref.RecordID} }
+
+func compareKeys(a, b eventKey) int {
+	return cmp.Or(strings.Compare(a.file, b.file), cmp.Compare(a.offset, b.offset), cmp.Compare(a.record, b.record))
+}
+
+// nthEvent reads the input twice: for the order of its events, and for the one.
+func nthEvent(ctx context.Context, path string, n int) (*considered, error) {
+	var mu sync.Mutex
+	var keys []eventKey
+	total := 0
+	first := func() { // keeps the n first
+		slices.SortFunc(keys, compareKeys)
+		keys = keys[:min(len(keys), n)]
+	}
+	_, problems := files.Scan(ctx, []string{path}, files.Options{}, func(batch []*event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range batch {
+			keys = append(keys, keyOf(e))
+		}
+		total += len(batch)
+		if len(keys) > 2*n+1<<16 {
+			first()
+		}
+	})
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	first()
+	if total < n {
+		return nil, withHint(fmt.Errorf("%s has %d events, not %d", path, total, n), "leave out # and the number to try all events of the rule's log source")
+	}
+	want := keys[n-1]
+	out := &considered{all: -1, tried: 1, problems: problems}
+	files.Scan(ctx, []string{path}, files.Options{}, func(batch []*event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range batch {
+			if keyOf(e) == want && len(out.events) == 0 {
+				normalize.Event(e)
+				out.events = append(out.events, e)
+			}
+		}
+	})
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if len(out.events) == 0 {
+		return nil, fmt.Errorf("%s changed while it was read", path)
+	}
+	return out, nil
+}
+
+// nearestEvents tries the events of the rule's log source, the first ones in the
+// order of the input if there are very many, and returns the nearest.
+func nearestEvents(ctx context.Context, path string, r *sigma.Rule, x *sigma.Explainer, n int) (*considered, error) {
+	var mu sync.Mutex
+	var kept []*event.Event
+	out := &considered{}
+	order := func(a, b *event.Event) int { return compareKeys(keyOf(a), keyOf(b)) }
+	_, problems := files.Scan(ctx, []string{path}, files.Options{}, func(batch []*event.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range batch {
+			normalize.Event(e)
+			if !r.Applies(e) {
+				continue
+			}
+			out.all++
+			kept = append(kept, e)
+		}
+		if len(kept) > 2*maxConsidered {
+			slices.SortFunc(kept, order)
+			clear(kept[maxConsidered:])
+			kept = kept[:maxConsidered]
+		}
+	})
+	slices.SortFunc(kept, order)
+	kept = kept[:min(len(kept), maxConsidered)]
+	out.problems, out.tried = problems, int64(len(kept))
+	distance := make(map[*event.Event]int, len(kept))
+	for _, e := range kept {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		distance[e] = x.Distance(e)
+	}
+	slices.SortStableFunc(kept, func(a, b *event.Event) int { return distance[a] - distance[b] })
+	out.events = kept[:min(len(kept), n)]
+	return out, ctx.Err()
+}
+
+// explainedDoc is what is printed of one rule, and its JSON form.
+type explainedDoc struct {
+	Rule        string           `json:"rule"`
+	ID          string           `json:"id,omitempty"`
+	File        string           `json:"file"`
+	Line        int              `json:"line"`
+	LogSource   string           `json:"logSource"`
+	OfLogSource int64            `json:"eventsOfLogSource"` // -1 with a number
+	Considered  int64            `json:"eventsTried"`
+	Events      []explainedEvent `json:"events"`
+}
+
+type explainedEvent struct {
+	event       *event.Event
+	explanation *sigma.Explanation
+
+	File       string          `json:"file"`
+	Offset     int64           `json:"offset"`
+	RecordID   uint64          `json:"recordId"`
+	Time       string          `json:"time"`
+	Host       string          `json:"host"`
+	Channel    string          `json:"channel"`
+	Provider   string          `json:"provider"`
+	EventID    uint32          `json:"eventId"`
+	Holds      bool            `json:"holds"`
+	IsOfSource bool            `json:"ofLogSource"`
+	Distance   int             `json:"distance"`
+	Conditions []explainedStep `json:"conditions"`
+	Truncated  bool            `json:"truncated,omitempty"`
+}
+
+type explainedStep struct {
+	Op     string          `json:"op"`
+	Search string          `json:"search,omitempty"`
+	Holds  bool            `json:"holds"`
+	Of     []explainedStep `json:"of,omitempty"`
+	Item   *explainedItem  `json:"item,omitempty"`
+}
+
+type explainedItem struct {
+	Line    int                `json:"line"`
+	Column  int                `json:"column"`
+	Key     string             `json:"key"`
+	All     bool               `json:"all,omitempty"`
+	Negated bool               `json:"negated,omitempty"`
+	Found   []foundValue       `json:"event"`
+	Values  []explainedCompare `json:"values"`
+}
+
+type foundValue struct {
+	Field string `json:"field"`
+	Value string `json:"value"`
+}
+
+type explainedCompare struct {
+	Value string `json:"value"`
+	Holds bool   `json:"holds"`
+	Near  string `json:"near,omitempty"`
+	Note  string `json:"note,omitempty"`
+}
+
+func (d *explainedDoc) fill() {
+	for i := range d.Events {
+		x := &d.Events[i]
+		e := x.event
+		x.File, x.Offset, x.RecordID, x.Time = e.Ref.File, e.Ref.Offset, e.Ref.RecordID, e.Time.UTC().Format(event.TimeFormat)
+		x.Host, x.Channel, x.Provider, x.EventID = e.Host, e.Channel, e.Provider, e.ID
+		x.Holds, x.IsOfSource, x.Distance = x.explanation.Holds, x.explanation.Source, x.explanation.Distance
+		left := maxSteps
+		x.Conditions = steps(x.explanation.Conditions, &left)
+		x.Truncated = left < 0
+	}
+}
+
+func steps(list []*sigma.Step, left *int) []explainedStep {
+	var out []explainedStep
+	for _, s := range list {
+		if *left--; *left < 0 {
+			return out
+		}
+		step := explainedStep{Op: s.Op, Search: s.Search, Holds: s.Holds, Of: steps(s.Kids, left)}
+		if it := s.Item; it != nil {
+			item := &explainedItem{Line: it.Line, Column: it.Column, Key: it.Key, All: it.All, Negated: it.Negated, Found: []foundValue{}}
+			for _, f := range it.Found {
+				item.Found = append(item.Found, foundValue{f.Name, f.Value})
+			}
+			for _, v := range it.Values {
+				item.Values = append(item.Values, explainedCompare{v.Text, v.Holds, v.Near, v.Note})
+			}
+			step.Item = item
+		}
+		out = append(out, step)
+	}
+	return out
+}
+
+// shown is a foreign value in quotes, with its misleading characters marked.
+func shown(s string) string {
+	cut := ""
+	if n := utf8.RuneCountInString(s); n > maxShown {
+		at := 0
+		for i := range s {
+			if at == maxShown {
+				s = s[:i]
+				break
+			}
+			at++
+		}
+		cut = fmt.Sprintf("… (%d characters in all)", n)
+	}
+	return "'" + visible.Text(s) + "'" + cut
+}
+
+func (d *explainedDoc) print(out io.Writer, single bool) {
+	fmt.Fprintf(out, "rule   %s (%s:%d), %s\n", visible.Text(d.Rule), visible.Text(d.File), d.Line, visible.Text(d.LogSource))
+	if !single {
+		switch {
+		case d.OfLogSource == 0:
+			fmt.Fprintf(out, "no event of the log source %s was read, so the rule has nothing to look at\n", visible.Text(d.LogSource))
+		case d.Considered < d.OfLogSource:
+			fmt.Fprintf(out, "the first %d of %d events of the log source were tried; the nearest follow\n", d.Considered, d.OfLogSource)
+		default:
+			fmt.Fprintf(out, "%d events of the log source were tried; the nearest follow\n", d.Considered)
+		}
+	}
+	for _, x := range d.Events {
+		e, ex := x.event, x.explanation
+		fmt.Fprintf(out, "\nevent  %s, record %d, %s, %s, %s %d\n", visible.Text(e.Ref.File), e.Ref.RecordID,
+			e.Time.UTC().Format("2006-01-02 15:04:05Z"), visible.Text(e.Host), visible.Text(e.Channel), e.ID)
+		switch {
+		case ex.Holds:
+			fmt.Fprintln(out, "the rule holds")
+		case !ex.Source && ex.Distance == 0:
+			fmt.Fprintf(out, "the rule does not hold: its condition does, but the event is not of the log source %s\n", visible.Text(d.LogSource))
+		case !ex.Source:
+			fmt.Fprintf(out, "the rule does not hold: the event is not of the log source %s\n", visible.Text(d.LogSource))
+		default:
+			fmt.Fprintf(out, "the rule does not hold: %d of its fields would have to be different\n", ex.Distance)
+		}
+		if ex.Distance > 0 {
+			for i, it := range ex.Decisive {
+				if i == maxListed {
+					fmt.Fprintf(out, "  and %d more\n", len(ex.Decisive)-i)
+					break
+				}
+				fmt.Fprintf(out, "  line %d: %s\n", it.Line, itemKey(it))
+			}
+		}
+		fmt.Fprintln(out)
+		p := stepPrinter{out: out, left: maxSteps}
+		for _, s := range ex.Conditions {
+			p.step(s, 0, "")
+		}
+		if p.left < 0 {
+			fmt.Fprintf(out, "… the rest is left out (--format json has more)\n")
+		}
+	}
+}
+
+func itemKey(it *sigma.ItemStep) string {
+	if it.Field == "" {
+		return "keywords" + visible.Text(it.Key)
+	}
+	return visible.Text(it.Key)
+}
+
+type stepPrinter struct {
+	out  io.Writer
+	left int
+}
+
+func (p *stepPrinter) line(holds bool, depth int, format string, args ...any) {
+	if p.left--; p.left < 0 {
+		return
+	}
+	mark := "no "
+	if holds {
+		mark = "yes"
+	}
+	fmt.Fprintf(p.out, "%s  %s%s\n", mark, strings.Repeat("  ", min(depth, 20)), fmt.Sprintf(format, args...))
+}
+
+func (p *stepPrinter) note(depth int, format string, args ...any) {
+	if p.left--; p.left >= 0 {
+		fmt.Fprintf(p.out, "     %s%s\n", strings.Repeat("  ", min(depth, 20)), fmt.Sprintf(format, args...))
+	}
+}
+
+func (p *stepPrinter) step(s *sigma.Step, depth int, inside string) {
+	if p.left < 0 {
+		return
+	}
+	name := ""
+	if s.Search != "" && s.Search != inside {
+		name = visible.Text(s.Search) + ": "
+	}
+	if s.Item != nil {
+		p.item(s, depth, name)
+		return
+	}
+	words := map[string]string{"and": "all of", "or": "one of", "not": "not"}
+	p.line(s.Holds, depth, "%s%s", name, words[s.Op])
+	if s.Search != "" {
+		inside = s.Search
+	}
+	if s.Op == "not" && len(s.Kids) == 1 && s.Kids[0].Search != "" {
+		inside = "" // name what is negated
+	}
+	for _, k := range s.Kids {
+		p.step(k, depth+1, inside)
+	}
+}
+
+func (p *stepPrinter) item(s *sigma.Step, depth int, name string) {
+	it := s.Item
+	if len(it.Values) == 1 {
+		p.line(it.Holds, depth, "%s%s %s", name, itemKey(it), shown(it.Values[0].Text))
+	} else {
+		how := "one of"
+		if it.All {
+			how = "all of"
+		}
+		p.line(it.Holds, depth, "%s%s, %s %d values", name, itemKey(it), how, len(it.Values))
+	}
+	if it.Field != "" && it.FoundCount == 0 {
+		p.note(depth+1, "the event has no field %s", visible.Text(it.Field))
+	}
+	for _, f := range it.Found {
+		if it.Field == "" {
+			p.note(depth+1, "found in %s: %s", visible.Text(f.Name), shown(f.Value))
+		} else {
+			p.note(depth+1, "the event has %s", shown(f.Value))
+		}
+	}
+	if more := it.FoundCount - len(it.Found); more > 0 {
+		p.note(depth+1, "and %d more", more)
+	}
+	if len(it.Values) == 1 {
+		if t := nearness(&it.Values[0], it); t != "" {
+			p.note(depth+1, "%s", t)
+		}
+		return
+	}
+	// Those that hold, then those that came nearest.
+	values := slices.Clone(it.Values)
+	slices.SortStableFunc(values, func(a, b sigma.ValueStep) int {
+		return cmp.Or(rank(b.Holds)-rank(a.Holds), rank(b.Note != "" && it.FoundCount > 0)-rank(a.Note != "" && it.FoundCount > 0),
+			cmp.Compare(utf8.RuneCountInString(b.Near)*max(a.Of, 1), utf8.RuneCountInString(a.Near)*max(b.Of, 1)))
+	})
+	failed := 0
+	for i := range values {
+		v := &values[i]
+		if !v.Holds {
+			if failed++; failed > maxListed {
+				continue
+			}
+		}
+		t := nearness(v, it)
+		if t != "" {
+			t = "; " + t
+		}
+		p.line(v.Holds, depth+1, "%s%s", shown(v.Text), t)
+	}
+	if failed > maxListed {
+		p.note(depth+1, "and %d more that do not hold", failed-maxListed)
+	}
+}
+
+func nearness(v *sigma.ValueStep, it *sigma.ItemStep) string {
+	switch {
+	case v.Holds, it.FoundCount == 0:
+		return ""
+	case v.Note != "":
+		return visible.Text(v.Note)
+	case v.Near != "":
+		return fmt.Sprintf("nearest: %s (%d of %d characters)", shown(v.Near), utf8.RuneCountInString(v.Near), v.Of)
+	}
+	return ""
+}
+
+func rank(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
