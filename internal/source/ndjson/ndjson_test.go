@@ -513,7 +513,8 @@ func TestUnknownObjectsCostNoMemory(t *testing.T) {
 func TestWrapperNames(t *testing.T) {
 	one, two := string(bytes.TrimSpace(sample(1))), string(bytes.TrimSpace(sample(2)[len(sample(1)):]))
 	for in, want := range map[string]int{
-		`{"value":[` + one + `],"Events":[` + one + "," + two + `]}`:              2,
+		`{"value":[` + one + `],"Events":[` + one + "," + two + `]}`: 2,
+
 		`{"data":[` + one + `]}`:                                                  1,
 		`{"records":3,"data":[` + one + `]}`:                                      0,
 		`{"hits":{"total":1},"results":[` + one + `]}`:                            1,
