@@ -77,7 +77,7 @@ Exit status: 0 nothing at or above --min-severity, 1 something found,
 	fl.StringArrayVar(&f.iocs, "ioc", nil, "add indicators from this `file`: CSV or one per line (repeatable)")
 	f.processing.add(cmd)
 	fl.StringVar(&f.report, "report", "", "write one self-contained HTML report to this `file`")
-	fl.StringVar(&f.svg, "svg", "", "write one SVG per incident into this `folder`")
+	fl.StringVar(&f.svg, "svg", "", "write one SVG per incident into this `folder`, and beside it the same picture as JSON")
 	fl.StringVar(&f.format, "format", "text", "print this `format`: text, json or ndjson")
 	fl.StringVar(&f.lang, "lang", "", "`language`: en, ja or ko (default: from the locale)")
 	fl.StringVar(&f.zone, "zone", "UTC", "time `zone` for people: UTC, Local or a name such as Asia/Tokyo")
@@ -230,12 +230,20 @@ func writeOutputs(ctx context.Context, stdout io.Writer, doc *report.Document, f
 	if f.svg != "" {
 		for _, inc := range doc.Incidents {
 			d := diagram.New(inc, diagram.Options{Lang: doc.Lang, Title: doc.Titles[inc.ID], Zone: doc.Zone, Story: true})
-			file, err := newOutFile(filepath.Join(f.svg, inc.ID+".svg"), "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg")
-			if err == nil {
-				err = file.write(ctx, d.SVG)
-			}
-			if err != nil {
-				return fmt.Errorf("write a diagram: %w", err)
+			for _, form := range []struct {
+				ext, begins string
+				write       func(io.Writer) error
+			}{
+				{".svg", "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg", d.SVG},
+				{".json", `{"width":`, d.JSON},
+			} {
+				file, err := newOutFile(filepath.Join(f.svg, inc.ID+form.ext), form.begins)
+				if err == nil {
+					err = file.write(ctx, form.write)
+				}
+				if err != nil {
+					return fmt.Errorf("write a diagram: %w", err)
+				}
 			}
 		}
 	}

@@ -454,7 +454,7 @@ func TestMarkingTwiceAddsNothing(t *testing.T) {
 		for _, x := range g.Edges() {
 			counts += x.Count
 		}
-		if again := g.MarkNode(e); again != m.Node {
+		if again := g.Mark(e).Node; again != m.Node {
 			t.Errorf("%s marks %s, then %s", e.Kind, m.Node, again)
 		}
 		for _, x := range g.Edges() {
@@ -480,7 +480,7 @@ func TestLimitsAreCounted(t *testing.T) {
 		t.Errorf("%d nodes, %d edges, cut %+v", len(g.Nodes()), len(g.Edges()), c)
 	}
 	for _, e := range l.events {
-		if g.MarkNode(e) == "" {
+		if g.Mark(e).Node == "" {
 			t.Error("no mark")
 		}
 	}
@@ -509,7 +509,7 @@ func TestServicesOfOneNameAreTwoNodes(t *testing.T) {
 	if len(runs) != 2 {
 		t.Errorf("%d services ran something: %v", len(runs), runs)
 	}
-	n := g.Node(g.MarkNode(again))
+	n := g.Node(g.Mark(again).Node)
 	if n == nil || n.Kind != Service || runs[n.ID] != "" || n.Label != "psexesvc" {
 		t.Errorf("the third is %+v", n)
 	}

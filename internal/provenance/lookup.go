@@ -23,9 +23,8 @@ type Cut struct {
 	Records, Processes int
 }
 
-// Graph holds the nodes and edges. It is made by Builder.Build; Mark and
-// MarkNode may add to it what a detection points at. It is not safe for
-// concurrent use.
+// Graph holds the nodes and edges. It is made by Builder.Build; Mark may add to
+// it what a detection points at. It is not safe for concurrent use.
 type Graph struct {
 	world *world.World
 	limit Limits

@@ -22,10 +22,6 @@ type Mark struct {
 	Edges []*Edge
 }
 
-// MarkNode returns the node that a detection on the event marks. It is in the
-// graph: what a detection points at is drawn even if no join needed it.
-func (g *Graph) MarkNode(e *event.Event) NodeID { return g.Mark(e).Node }
-
 // Mark finds where a detection on the event points. Its result, and what it adds
 // to the graph, depend on the event and on the events the graph was built of
 // only; marking twice adds nothing.

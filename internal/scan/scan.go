@@ -46,6 +46,8 @@ type Options struct {
 	Jobs int
 	// Evidence also collects the records that incidents cite.
 	Evidence bool
+	// Limits bound what the joins hold; zero fields mean the defaults.
+	Limits world.Limits
 	// Progress is told how far the reading is; it may be nil.
 	Progress func(files.Progress)
 }
@@ -77,7 +79,7 @@ type collector struct {
 // that goes wrong with the input is a Problem.
 func Run(ctx context.Context, opt Options) (*Result, error) {
 	c := &collector{
-		builder: provenance.NewBuilder(world.New(world.Limits{})),
+		builder: provenance.NewBuilder(world.New(opt.Limits)),
 		hosts:   map[string]bool{},
 	}
 	if set := opt.Engine.Correlations(); set != nil {
@@ -114,6 +116,13 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 				Detail: fmt.Sprintf("correlations left out %d events (of these %d with %d groups) for want of memory", s.Evicted+s.GroupEvents, s.GroupEvents, s.Groups),
 			})
 		}
+	}
+	if cut := graph.Cut(); cut != (provenance.Cut{}) {
+		problems = append(problems, source.Problem{
+			Kind: source.TooLarge, Offset: -1, Count: 1, Lost: cut.Records,
+			Detail: fmt.Sprintf("the joins are full: %d records, %d processes, %d objects and %d relations were left out of the picture; scan a shorter span or fewer hosts",
+				cut.Records, cut.Processes, cut.Nodes, cut.Edges),
+		})
 	}
 	detections := unique(c.detections)
 	all := incident.Build(graph, detections, incident.Options{})

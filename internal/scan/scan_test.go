@@ -22,6 +22,7 @@ import (
 	"ashiato/internal/ruleset"
 	"ashiato/internal/scenario"
 	"ashiato/internal/source"
+	"ashiato/internal/world"
 )
 
 func engine(t testing.TB) *detect.Engine {
@@ -341,6 +342,15 @@ func TestNamesMayHoldExclamationMarks(t *testing.T) {
 		t.Errorf("%d incidents, problems %v", len(r.Incidents), r.Problems)
 	}
 	checkEvidence(t, r)
+}
+
+func TestWhatDoesNotFitIsSaid(t *testing.T) {
+	dir, _ := scenarioLogs(t, "usb-coinminer.txtar")
+	r := run(t, Options{Paths: []string{dir}, Engine: engine(t), Limits: world.Limits{Records: 100}})
+	i := slices.IndexFunc(r.Problems, func(p source.Problem) bool { return p.Kind == source.TooLarge })
+	if i < 0 || r.Problems[i].Lost == 0 || !strings.Contains(r.Problems[i].Detail, "the joins are full") {
+		t.Errorf("more than 100 records were kept and no problem says what was left out: %v", r.Problems)
+	}
 }
 
 func TestInterrupted(t *testing.T) {

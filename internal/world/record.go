@@ -197,9 +197,6 @@ func appendContent(b []byte, e *event.Event, host, channel string) []byte {
 	return b
 }
 
-// Same reports whether two events are the same record, perhaps read twice.
-func Same(a, b *event.Event) bool { return Content(a) == Content(b) }
-
 // Content returns a short identity of what the record says: equal for the same
 // record read from two files, and the same whenever it is asked for.
 func Content(e *event.Event) [16]byte {
