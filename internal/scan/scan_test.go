@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"ashiato/internal/corpus"
 	"ashiato/internal/detect"
@@ -142,10 +143,25 @@ func TestSeedScenarioIsOneIncident(t *testing.T) {
 		t.Errorf("%d nodes in the incident", n)
 	}
 	checkEvidence(t, r)
+	schema, err := jsonschema.NewCompiler().Compile(filepath.Join("..", "..", "docs", "formats", "scan.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := (&report.Document{Tool: "ashiato", Stats: r.Stats, Incidents: r.Incidents, Problems: r.Problems, Gaps: r.Gaps}).JSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(doc); err != nil {
+		t.Errorf("the machine output does not follow its schema: %v", err)
+	}
 }
 
-// Every true attack record that a detection can rest on lies in the incident, and no
-// benign one does.
+// Every detection on a record of the attack lies in the one incident, and none on a
+// record of the background does.
 func TestSeedScenarioBackgroundStaysOut(t *testing.T) {
 	dir, built := scenarioLogs(t, "usb-coinminer.txtar")
 	benign := 0
@@ -157,13 +173,28 @@ func TestSeedScenarioBackgroundStaysOut(t *testing.T) {
 	if benign < 2000 {
 		t.Errorf("%d background events, want at least 2,000", benign)
 	}
-	r := run(t, Options{Paths: []string{dir}, Engine: engine(t), MinSeverity: detect.Medium})
-	for _, inc := range r.Incidents {
+	r := run(t, Options{Paths: []string{dir}, Engine: engine(t)})
+	attacks := 0
+	for i, inc := range r.Incidents {
 		for _, d := range inc.Detections {
-			if l, ok := built.Label(d.Event); !ok || !l.Attack {
-				t.Errorf("%s on a background event: %v", d.Rule.Name, d.Event)
+			l, ok := built.Label(d.Event)
+			switch {
+			case !ok:
+				t.Errorf("%s on a record that the scenario did not write: %v", d.Rule.Name, d.Event.Ref)
+			case l.Attack && i > 0:
+				t.Errorf("%s (step %d) is not in the incident but in %s", d.Rule.Name, l.Step, inc.ID)
+			case !l.Attack && i == 0:
+				t.Errorf("%s on a background record is in the incident: %s", d.Rule.Name, l.Text)
+			case l.Attack:
+				attacks++
 			}
 		}
+		if i > 0 && inc.Severity >= detect.Medium {
+			t.Errorf("the background made an incident of severity %v: %v", inc.Severity, inc.TitleKeys)
+		}
+	}
+	if attacks < 50 {
+		t.Errorf("%d detections on the attack", attacks)
 	}
 }
 
