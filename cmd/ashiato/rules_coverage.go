@@ -114,7 +114,7 @@ and the layer then have only the rules that are not blind.`,
 // coverage is what `rules coverage` prints, and its JSON form.
 type coverage struct {
 	Rules      int                `json:"rules"`
-	Untagged   int                `json:"rulesWithoutTechnique"`
+	Untagged   int                `json:"rules_without_technique"`
 	Techniques []coveredTechnique `json:"techniques"`
 	Input      *coveredInput      `json:"input,omitempty"`
 }
@@ -123,18 +123,18 @@ type coveredTechnique struct {
 	Technique string   `json:"technique"`
 	Tactics   []string `json:"tactics"`
 	Rules     []string `json:"rules"`
-	Highest   string   `json:"highestLevel"`
+	Highest   string   `json:"highest_level"`
 }
 
 type coveredInput struct {
 	Events  int64           `json:"events"`
-	Seeing  int             `json:"rulesThatSee"`
-	Sources []coveredSource `json:"logSources"`
+	Seeing  int             `json:"rules_that_see"`
+	Sources []coveredSource `json:"log_sources"`
 	Blind   []blindRule     `json:"blind"`
 }
 
 type coveredSource struct {
-	LogSource string `json:"logSource"`
+	LogSource string `json:"log_source"`
 	Records   int64  `json:"records"`
 	Rules     int    `json:"rules"`
 	Blind     int    `json:"blind"`
@@ -144,7 +144,7 @@ type blindRule struct {
 	Rule      string   `json:"rule"`
 	Title     string   `json:"title"`
 	File      string   `json:"file"`
-	LogSource string   `json:"logSource"`
+	LogSource string   `json:"log_source"`
 	Records   int64    `json:"records"`
 	Missing   []string `json:"missing"` // fields or values; empty if the log source is not there
 }

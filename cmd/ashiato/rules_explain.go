@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ashiato/internal/diagram"
 	"ashiato/internal/event"
 	"ashiato/internal/normalize"
 	"ashiato/internal/ruleset"
@@ -304,9 +305,9 @@ type explainedDoc struct {
 	ID          string           `json:"id,omitempty"`
 	File        string           `json:"file"`
 	Line        int              `json:"line"`
-	LogSource   string           `json:"logSource"`
-	OfLogSource int64            `json:"eventsOfLogSource"` // -1 with a number
-	Considered  int64            `json:"eventsTried"`
+	LogSource   string           `json:"log_source"`
+	OfLogSource int64            `json:"events_of_log_source"` // -1 with a number
+	Considered  int64            `json:"events_tried"`
 	Events      []explainedEvent `json:"events"`
 }
 
@@ -316,14 +317,14 @@ type explainedEvent struct {
 
 	File       string          `json:"file"`
 	Offset     int64           `json:"offset"`
-	RecordID   uint64          `json:"recordId"`
+	RecordID   uint64          `json:"record_id"`
 	Time       string          `json:"time"`
 	Host       string          `json:"host"`
 	Channel    string          `json:"channel"`
 	Provider   string          `json:"provider"`
-	EventID    uint32          `json:"eventId"`
+	EventID    uint32          `json:"event_id"`
 	Holds      bool            `json:"holds"`
-	IsOfSource bool            `json:"ofLogSource"`
+	IsOfSource bool            `json:"of_log_source"`
 	Distance   int             `json:"distance"`
 	Conditions []explainedStep `json:"conditions"`
 	Truncated  bool            `json:"truncated,omitempty"`
@@ -348,15 +349,15 @@ type explainedItem struct {
 }
 
 type foundValue struct {
-	Field string `json:"field"`
-	Value string `json:"value"`
+	Field string       `json:"field"`
+	Value diagram.Text `json:"value"` // every code unit kept
 }
 
 type explainedCompare struct {
-	Value string `json:"value"`
-	Holds bool   `json:"holds"`
-	Near  string `json:"near,omitempty"`
-	Note  string `json:"note,omitempty"`
+	Value string       `json:"value"`
+	Holds bool         `json:"holds"`
+	Near  diagram.Text `json:"near,omitempty"`
+	Note  string       `json:"note,omitempty"`
 }
 
 func (d *explainedDoc) fill() {
@@ -382,10 +383,10 @@ func steps(list []*sigma.Step, left *int) []explainedStep {
 		if it := s.Item; it != nil {
 			item := &explainedItem{Line: it.Line, Column: it.Column, Key: it.Key, All: it.All, Negated: it.Negated, Found: []foundValue{}}
 			for _, f := range it.Found {
-				item.Found = append(item.Found, foundValue{f.Name, f.Value})
+				item.Found = append(item.Found, foundValue{f.Name, diagram.Text(f.Value)})
 			}
 			for _, v := range it.Values {
-				item.Values = append(item.Values, explainedCompare{v.Text, v.Holds, v.Near, v.Note})
+				item.Values = append(item.Values, explainedCompare{v.Text, v.Holds, diagram.Text(v.Near), v.Note})
 			}
 			step.Item = item
 		}

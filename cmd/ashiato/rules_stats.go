@@ -141,7 +141,7 @@ func statsJSON(cmd *cobra.Command, res *rulestat.Result, rows []rulestat.Row) er
 		Hits        int64  `json:"hits"`
 		Records     int64  `json:"records"`
 		Sampled     int    `json:"sampled"`
-		Cost        int64  `json:"costNanoseconds"`
+		Cost        int64  `json:"cost_nanoseconds"`
 	}
 	doc := struct {
 		Events int64 `json:"events"`

@@ -57,9 +57,9 @@ type jsonPhase struct {
 	First time.Time `json:"first"`
 }
 
-// JSON writes the laid-out graph: the phases of the story, boxes with their places, what each stands for,
-// arrows with their courses, and the totals that balance. Texts keep every code
-// unit: a lone surrogate is written as its \udXXX escape.
+// JSON writes the laid-out graph: the phases of the story, boxes with their
+// places and what each stands for, arrows with their courses, and the totals that
+// balance. Texts keep every code unit: a lone surrogate is written as a \u escape.
 func (d *Diagram) JSON(w io.Writer) error {
 	doc := struct {
 		Width  int         `json:"width"`
@@ -110,9 +110,9 @@ func (d *Diagram) JSON(w io.Writer) error {
 	return enc.Encode(doc)
 }
 
-// Text is telemetry in JSON: every code unit is kept, a lone surrogate as its
-// \udXXX escape, which encoding/json would replace. A byte that is no UTF-8 at
-// all, which no reader hands on, becomes U+FFFD.
+// Text is telemetry in JSON: every code unit is kept, a lone surrogate as a \u
+// escape, where encoding/json would replace it. A byte that is no UTF-8 at all,
+// which no reader hands on, becomes U+FFFD.
 type Text string
 
 // MarshalJSON implements json.Marshaler.

@@ -6,6 +6,6 @@
 // Document alone. The HTML holds no script, makes no request and carries a
 // Content-Security-Policy that allows nothing but its own style sheet; telemetry
 // in it is inert, shown with marks for misleading characters, and copies as
-// recorded. The JSON keeps every code unit: a lone surrogate is written as its
-// \udXXX escape. Its shape is docs/formats/scan.schema.json.
+// recorded. The JSON keeps every code unit: a lone surrogate is written as a
+// \u escape. Its shape is docs/formats/scan.schema.json.
 package report
