@@ -2,7 +2,6 @@ package provenance
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,7 +55,9 @@ func (b *Builder) Build() *Graph {
 	j.exclusions()
 	j.network()
 	j.threads()
-	j.logons()
+	for i := range handoffs {
+		j.join(&handoffs[i])
+	}
 	return g
 }
 
@@ -317,64 +318,5 @@ func (g *Graph) injected(r *world.Record) *Edge {
 	return g.link(fact{
 		from: g.process(from), to: g.process(to), verb: Injected, class: ClassA, skeleton: true,
 		join: "thread-guids", t: r.Time, refs: []event.EvidenceRef{r.Ref},
-	})
-}
-
-// wellKnown logon sessions are the system's own; everything is in them.
-func wellKnownLogon(luid string) bool {
-	n := world.ParseNumber(luid)
-	return n == 0 || n == 0x3e7 || n == 0x3e4 || n == 0x3e5
-}
-
-// logons joins network logons from elsewhere to the processes that brokers
-// started in their sessions. Interactive sessions hold a person's whole day and
-// join nothing.
-func (j *joiner) logons() {
-	bySession := map[string][]*world.Record{}
-	for _, r := range j.records {
-		if r.Kind == event.Logon && j.remote(r) {
-			k := world.HostKey(r.Host) + "|" + strconv.FormatUint(world.ParseNumber(r.Get("TargetLogonId")), 16)
-			bySession[k] = append(bySession[k], r)
-		}
-	}
-	for _, p := range j.processes {
-		if p.Implied || wellKnownLogon(p.LogonID) || !j.userLaunch(p) {
-			continue
-		}
-		list := bySession[world.HostKey(p.Host)+"|"+strconv.FormatUint(world.ParseNumber(p.LogonID), 16)]
-		var from *world.Record
-		for _, r := range list {
-			if !r.Time.After(p.Start.Add(time.Second)) {
-				from = r
-			}
-		}
-		if from == nil {
-			continue
-		}
-		j.link(fact{
-			from: j.logon(from), to: j.process(p), verb: LoggedOn, class: ClassA, skeleton: true,
-			join: "logon-id", t: p.Start, refs: refs([]event.EvidenceRef{from.Ref}, p.Evidence),
-		})
-	}
-}
-
-// remote reports whether a 4624 record is of a network logon from another
-// machine that is not the system's own.
-func (g *Graph) remote(r *world.Record) bool {
-	ip := r.Get("IpAddress")
-	return r.Get("LogonType") == "3" && ip != "" && ip != "::1" && !strings.HasPrefix(ip, "127.") &&
-		!wellKnownLogon(r.Get("TargetLogonId")) && !strings.EqualFold(r.Get("TargetUserName"), "ANONYMOUS LOGON")
-}
-
-func (g *Graph) logon(r *world.Record) *Node {
-	key := fmt.Sprintf("%x@%s", world.ParseNumber(r.Get("TargetLogonId")), r.Time.Format(event.TimeFormat))
-	return g.add(id(Logon, r.Host, key), Logon, r.Host, r.Time, []event.EvidenceRef{r.Ref}, func(n *Node) {
-		n.Label = cmp.Or(r.Get("TargetUserName"), r.Get("TargetLogonId"))
-		n.Path = r.Get("IpAddress")
-		for _, name := range []string{"IpAddress", "IpPort", "LogonType", "TargetLogonId", "TargetUserName", "WorkstationName"} {
-			if v := r.Get(name); v != "" {
-				n.Attrs = append(n.Attrs, event.Field{Name: name, Value: v})
-			}
-		}
 	})
 }

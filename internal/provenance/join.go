@@ -1,0 +1,125 @@
+package provenance
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+	"time"
+
+	"ashiato/internal/event"
+)
+
+// handoffs is the table of joins. A row that draws what another one looks for
+// stands before it.
+var handoffs = slices.Concat(logonHandoffs)
+
+// handoff is one way in which a cause hands on to an effect that no parent
+// process id tells of: a join, as data. Joins that fit this form are rows of a
+// table in the file of their subject (logon.go, wmi.go …), collected in
+// handoffs; those that need more than two keys have a method of their own.
+//
+// It is a hash join over sets. Both sides are collected whole before they meet,
+// so it does not matter which record came first.
+type handoff struct {
+	// row is the number of the hand-off in docs/joins.md, and join its stable
+	// word there and on edges.
+	row  int
+	join string
+	verb Verb
+	// class is how sure the join is when one cause fits. With several it is
+	// ClassC, and all of them are drawn, at most maxGuesses.
+	class Class
+	// context marks joins that carry no lineage, however sure they are.
+	context bool
+	// latest says that of several causes with one key the last one before the
+	// effect holds: versions of one thing replace each other. Otherwise several
+	// are candidates, and the join is a guess.
+	latest bool
+	// within bounds how long before the effect the cause may lie; 0 means any
+	// time. A cause may seem to come after its effect by the slack of records.
+	within time.Duration
+	// causes and effects yield the two sides.
+	causes, effects func(j *joiner, yield func(half))
+}
+
+// half is one side of a join, waiting for the other under its key.
+type half struct {
+	key string // with the host if the join is within one; "" joins nothing
+	t   time.Time
+	// refs are the records that show it, never none.
+	refs []event.EvidenceRef
+	// node makes or finds the node; it is called only if there is an edge to
+	// draw, so what joins nothing leaves no node.
+	node func() *Node
+}
+
+// maxGuesses bounds the candidates that are drawn where several fit.
+const maxGuesses = 4
+
+func compareHalves(a, b half) int {
+	return cmp.Or(a.t.Compare(b.t), a.refs[0].Compare(b.refs[0]))
+}
+
+// join draws the edges of a hand-off.
+func (j *joiner) join(h *handoff) {
+	causes := map[string][]half{}
+	h.causes(j, func(c half) {
+		if c.key != "" {
+			causes[c.key] = append(causes[c.key], c)
+		}
+	})
+	if len(causes) == 0 {
+		return
+	}
+	for _, list := range causes {
+		slices.SortStableFunc(list, compareHalves)
+	}
+	var effects []half
+	h.effects(j, func(e half) {
+		if len(causes[e.key]) > 0 {
+			effects = append(effects, e)
+		}
+	})
+	slices.SortStableFunc(effects, compareHalves)
+	for _, e := range effects {
+		fits := causesOf(h, causes[e.key], e.t)
+		class := h.class
+		if len(fits) > 1 {
+			class = ClassC
+		}
+		for _, c := range fits {
+			j.link(fact{
+				from: c.node(), to: e.node(), verb: h.verb, class: class, skeleton: !h.context,
+				join: h.join, t: e.t, refs: refs(c.refs, e.refs),
+			})
+		}
+	}
+}
+
+// causesOf returns the causes, sorted by time, that fit an effect at t: one, or
+// the candidates for it, the latest first.
+func causesOf(h *handoff, sorted []half, t time.Time) []half {
+	end := sort.Search(len(sorted), func(i int) bool { return sorted[i].t.After(t.Add(slack)) })
+	begin := 0
+	if h.within > 0 {
+		begin = sort.Search(end, func(i int) bool { return !sorted[i].t.Before(t.Add(-h.within)) })
+	}
+	if begin == end {
+		return nil
+	}
+	if h.latest {
+		return sorted[end-1 : end]
+	}
+	// Several records of one cause are one cause.
+	var fits []half
+	seen := map[NodeID]bool{}
+	for i := end - 1; i >= begin && len(fits) < maxGuesses; i-- {
+		n := sorted[i].node()
+		if n == nil || seen[n.ID] {
+			continue
+		}
+		seen[n.ID] = true
+		fits = append(fits, sorted[i])
+	}
+	return fits
+}
