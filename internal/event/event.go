@@ -62,6 +62,10 @@ const (
 	BadChecksum
 	// Partial marks a record of which some fields could not be decoded.
 	Partial
+	// Unread marks a record whose fields nobody reads, see source.Interest: it
+	// has its System part, but neither Data nor, unless it has no record id, a
+	// hash. It can be counted and placed in time; it cannot be cited.
+	Unread
 )
 
 // Event is one record of an endpoint. Events are values of their source: they

@@ -66,6 +66,15 @@ const (
 	LogCleared                   // Security 1102, System 104
 	SensorState                  // Sysmon 4, 16
 	SensorLoss                   // Sysmon 255, lost buffers
+	WMIOperation                 // WMI-Activity 5857, 5858, ETW 11, 23: something was asked of WMI
+	WMISubscription              // WMI-Activity 5859, 5860, 5861
+	BITSJob                      // BITS-Client 3, 4, 5, 16403: a job was made, ended, got a file
+	BITSTransfer                 // BITS-Client 59, 60, 61
+	InstallerRun                 // MsiInstaller 1040, 1042: a transaction began, ended
+	InstallerResult              // MsiInstaller 1033–1038, 11707, 11708, 11724 …: what came of it
+	RemoteShell                  // WinRM 6, 8, 91, 169
+	RemoteDesktop                // TerminalServices 1149, 21, 22, 24, 25: someone came, or went, by RDP
+	ShareChange                  // Security 5142, 5143: a network share was added or changed
 	kindCount
 )
 
@@ -81,7 +90,9 @@ var kindNames = [kindCount]string{
 	"defender_blocked", "malware_found", "malware_acted", "script_block", "script_module",
 	"script_classic", "volume_attach", "volume_detach", "logon", "logon_failed",
 	"logon_explicit", "logon_privilege", "logoff", "share_access", "log_cleared",
-	"sensor_state", "sensor_loss",
+	"sensor_state", "sensor_loss", "wmi_operation", "wmi_subscription", "bits_job", "bits_transfer",
+	"installer_run", "installer_result", "remote_shell",
+	"remote_desktop", "share_change",
 }
 
 // String returns the kind's stable name, as in machine output.

@@ -68,10 +68,12 @@ func spaceless(e *event.Event) {
 	}
 }
 
+const timeField = "UtcTime"
+
 // sysmonTime reads UtcTime, which Sysmon takes when the thing happens; the log
 // entry's own time is when the service got to write it.
 func sysmonTime(data event.Fields) (time.Time, bool) {
-	v, ok := data.Get("UtcTime")
+	v, ok := data.Get(timeField)
 	if !ok {
 		return time.Time{}, false
 	}

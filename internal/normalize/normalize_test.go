@@ -73,6 +73,36 @@ func TestEvent(t *testing.T) {
 			map[string]string{"Initiated": "true", "DestinationIp": "203.0.113.9", "DestinationPort": "443", "Protocol": "tcp"},
 		},
 		{
+			"1149 says who came by remote desktop",
+			record("Microsoft-Windows-TerminalServices-RemoteConnectionManager", 1149, "Param1", "adm", "Param2", "CORP", "Param3", "198.51.100.4"),
+			event.RemoteDesktop,
+			map[string]string{"User": `CORP\adm`, "IpAddress": "198.51.100.4"},
+		},
+		{
+			"21 of Terminal Services names the session",
+			record("Microsoft-Windows-TerminalServices-LocalSessionManager", 21, "User", `CORP\adm`, "SessionID", "3", "Address", "198.51.100.4"),
+			event.RemoteDesktop,
+			map[string]string{"User": `CORP\adm`, "IpAddress": "198.51.100.4", "TerminalSessionId": "3"},
+		},
+		{
+			"5142 is a share that was made",
+			record(securityProvider, 5142, "SubjectUserName", "aoi", "SubjectDomainName", "PC", "SubjectLogonId", "0x3e9", "ShareName", `\\*\x`, "ShareLocalPath", `C:\x`),
+			event.ShareChange,
+			map[string]string{"ShareLocalPath": `C:\x`, "User": `PC\aoi`},
+		},
+		{
+			"Sysmon 15 has its hashes under the common name too",
+			record(sysmonProvider, 15, "TargetFilename", `C:\a.exe`, "Hash", "SHA256=AB"),
+			event.FileStream,
+			map[string]string{"Hashes": "SHA256=AB", "Hash": "SHA256=AB"},
+		},
+		{
+			"the kernel's own record of a start",
+			record("Microsoft-Windows-Kernel-Process", 1, "ProcessID", "700", "ParentProcessID", "4", "ImageName", `\Device\HarddiskVolume3\a.exe`),
+			event.ProcessCreate,
+			map[string]string{"ProcessId": "700", "ParentProcessId": "4", "Image": `\Device\HarddiskVolume3\a.exe`},
+		},
+		{
 			"4697 and 7045 agree on ImagePath",
 			record(securityProvider, 4697, "ServiceName", "x", "ServiceFileName", "svchost.exe -k DcomLaunch", "ServiceStartType", "2"),
 			event.ServiceInstall,
@@ -103,6 +133,51 @@ func TestEvent(t *testing.T) {
 		{"a key is deleted", record(sysmonProvider, 12, "EventType", "DeleteKey"), event.RegistryDelete, nil},
 		{"an unknown id passes", record(sysmonProvider, 4711, "X", "y"), event.Other, map[string]string{"X": "y"}},
 		{"an unknown provider passes", record("Contoso-App", 1, "Image", "y"), event.Other, map[string]string{"Image": "y"}},
+		{
+			"WMI-Activity 5860 whose fields are in the message only",
+			record("Microsoft-Windows-WMI-Activity", 5860, "Message", `Namespace = ROOT\CIMV2; NotificationQuery = SELECT * FROM X WHERE N = 'a'; UserName = NT AUTHORITY\SYSTEM; ClientProcessID = 3308, ClientMachine = WS5; PossibleCause = Temporary; x = y`),
+			event.WMISubscription,
+			map[string]string{
+				"Namespace": `ROOT\CIMV2`, "Query": "SELECT * FROM X WHERE N = 'a'", "User": `NT AUTHORITY\SYSTEM`, "ClientProcessId": "3308",
+				"ClientMachine": "WS5", "PossibleCause": "Temporary; x = y",
+			},
+		},
+		{
+			"… and 5861 with its fields",
+			record("Microsoft-Windows-WMI-Activity", 5861, "Namespace", "//./root/subscription", "ESS", "F", "CONSUMER", `CommandLineEventConsumer="B"`),
+			event.WMISubscription,
+			map[string]string{"Consumer": `CommandLineEventConsumer="B"`, "Filter": "F"},
+		},
+		{
+			"BITS-Client 3 of the newest layout names the client",
+			record("Microsoft-Windows-Bits-Client", 3, "jobTitle", "J", "jobId", "{1}", "jobOwner", "u", "processPath", `C:\a.exe`, "processId", "3616"),
+			event.BITSJob,
+			map[string]string{"JobTitle": "J", "JobId": "{1}", "JobOwner": "u", "User": "u", "Image": `C:\a.exe`, "ProcessId": "3616"},
+		},
+		{
+			"… and of the oldest, which names its values by number",
+			record("Microsoft-Windows-Bits-Client", 3, "string", "J", "string2", "u", "string3", ""),
+			event.BITSJob,
+			map[string]string{"JobTitle": "J", "JobOwner": "u", "User": "u"},
+		},
+		{
+			"Windows Installer writes values without names",
+			record("MsiInstaller", 1040, "Data", `C:\a.msi`, "Data", "3472", "Data", "(NULL)", "Data", ""),
+			event.InstallerRun,
+			map[string]string{"Package": `C:\a.msi`, "ClientProcessId": "3472"},
+		},
+		{
+			"the command line of the PowerShell that wrote a record",
+			record("PowerShell", 800, "Data", "x", "Data", "\tHostName=ConsoleHost\r\n\tHostApplication=powershell -c x\r\n\tEngineVersion=5"),
+			event.ScriptClassic,
+			map[string]string{"HostApplication": "powershell -c x"},
+		},
+		{
+			"… and of 4103",
+			record("Microsoft-Windows-PowerShell", 4103, "ContextInfo", "        Host Version = 5\r\n        Host Application = powershell -c x\r\n", "Payload", "y"),
+			event.ScriptModule,
+			map[string]string{"HostApplication": "powershell -c x"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			raw := slices.Clone(c.in.Data)

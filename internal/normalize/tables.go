@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"ashiato/internal/event"
 )
@@ -22,24 +23,37 @@ const (
 	partition
 	pnp
 	driverFrameworks
+	wmi
+	bits
+	msi
+	winrm
+	terminalServices
+	kernelProcess
 )
 
 // providers and channels say which log a record belongs to. The provider
 // decides; the channel stands in where a shipper dropped the provider's name.
 var (
 	providers = map[string]logName{
-		"microsoft-windows-sysmon":                    sysmon,
-		"microsoft-windows-security-auditing":         security,
-		"microsoft-windows-eventlog":                  eventlog,
-		"service control manager":                     services,
-		"microsoft-windows-taskscheduler":             tasks,
-		"microsoft-windows-windows defender":          defender,
-		"microsoft-windows-powershell":                powershell,
-		"powershellcore":                              powershell,
-		"powershell":                                  classic,
-		"microsoft-windows-partition":                 partition,
-		"microsoft-windows-kernel-pnp":                pnp,
-		"microsoft-windows-driverframeworks-usermode": driverFrameworks,
+		"microsoft-windows-sysmon":                                   sysmon,
+		"microsoft-windows-security-auditing":                        security,
+		"microsoft-windows-eventlog":                                 eventlog,
+		"service control manager":                                    services,
+		"microsoft-windows-taskscheduler":                            tasks,
+		"microsoft-windows-windows defender":                         defender,
+		"microsoft-windows-powershell":                               powershell,
+		"powershellcore":                                             powershell,
+		"powershell":                                                 classic,
+		"microsoft-windows-partition":                                partition,
+		"microsoft-windows-kernel-pnp":                               pnp,
+		"microsoft-windows-driverframeworks-usermode":                driverFrameworks,
+		"microsoft-windows-wmi-activity":                             wmi,
+		"microsoft-windows-bits-client":                              bits,
+		"msiinstaller":                                               msi,
+		"microsoft-windows-winrm":                                    winrm,
+		"microsoft-windows-terminalservices-remoteconnectionmanager": terminalServices,
+		"microsoft-windows-terminalservices-localsessionmanager":     terminalServices,
+		"microsoft-windows-kernel-process":                           kernelProcess,
 	}
 	channels = map[string]logName{
 		"microsoft-windows-sysmon/operational":                    sysmon,
@@ -51,17 +65,44 @@ var (
 		"microsoft-windows-partition/diagnostic":                  partition,
 		"microsoft-windows-kernel-pnp/configuration":              pnp,
 		"microsoft-windows-driverframeworks-usermode/operational": driverFrameworks,
+		"microsoft-windows-wmi-activity/operational":              wmi,
+		"microsoft-windows-bits-client/operational":               bits,
+		"microsoft-windows-winrm/operational":                     winrm,
 	}
 )
 
 func logOf(provider, channel string) logName {
-	if l, ok := providers[strings.ToLower(provider)]; ok {
+	if l, ok := find(providers, provider); ok {
 		return l
 	}
 	if provider == "" {
-		return channels[strings.ToLower(channel)]
+		l, _ := find(channels, channel)
+		return l
 	}
 	return unknown
+}
+
+// find looks a name up in any letter case, for nearly all names without an
+// allocation.
+func find(names map[string]logName, name string) (logName, bool) {
+	var short [64]byte
+	if len(name) > len(short) {
+		l, ok := names[strings.ToLower(name)]
+		return l, ok
+	}
+	for i := range len(name) {
+		c := name[i]
+		if c >= utf8.RuneSelf {
+			l, ok := names[strings.ToLower(name)]
+			return l, ok
+		}
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		short[i] = c
+	}
+	l, ok := names[string(short[:len(name)])]
+	return l, ok
 }
 
 // mapping is one taxonomy field made from one recorded field.
@@ -86,6 +127,16 @@ func rename(canon, raw string) mapping { return mapping{canon, raw, same} }
 
 // actor is how Security records name the process that did something.
 var actor = []mapping{rename("Image", "ProcessName"), {"ProcessId", "ProcessId", decimal}}
+
+// session is how TerminalServices names a session and where its user is.
+var session = []mapping{rename("IpAddress", "Address"), rename("TerminalSessionId", "SessionID")}
+
+// connectingUser is who came by remote desktop.
+func connectingUser(e *event.Event) {
+	if u, ok := account(e.Data, "Param2", "Param1"); ok {
+		set(e, "User", u)
+	}
+}
 
 // subject is the account on whose behalf it was done.
 func subject(e *event.Event) {
@@ -125,7 +176,7 @@ var tables = map[logName]map[uint32]row{
 		12:  {kind: event.RegistryAdd, refine: registryKind},
 		13:  {kind: event.RegistrySet, refine: registryKind},
 		14:  of(event.RegistryRename),
-		15:  of(event.FileStream),
+		15:  of(event.FileStream, rename("Hashes", "Hash")),
 		16:  of(event.SensorState),
 		17:  of(event.PipeCreate),
 		18:  of(event.PipeConnect),
@@ -172,6 +223,8 @@ var tables = map[logName]map[uint32]row{
 		4701: {kind: event.TaskEnable, derive: subject},
 		4702: {kind: event.TaskUpdate, derive: subject, fields: []mapping{{"TaskContent", "TaskContentNew", taskXML}}},
 		5140: {kind: event.ShareAccess, derive: subject},
+		5142: {kind: event.ShareChange, derive: subject},
+		5143: {kind: event.ShareChange, derive: subject},
 		5145: {kind: event.ShareAccess, derive: subject},
 		5156: of(event.NetworkConnect,
 			rename("Image", "Application"),
@@ -198,14 +251,14 @@ var tables = map[logName]map[uint32]row{
 		7045: of(event.ServiceInstall),
 	},
 	tasks: {
-		100: of(event.TaskStart, rename("User", "UserContext")),
-		101: of(event.TaskEnd, rename("User", "UserContext")),
-		102: of(event.TaskEnd, rename("User", "UserContext")),
-		103: of(event.TaskEnd, rename("User", "UserContext")),
+		100: of(event.TaskStart, rename("User", "UserContext"), rename("TaskInstanceId", "InstanceId")),
+		101: of(event.TaskEnd, rename("User", "UserContext"), rename("TaskInstanceId", "InstanceId")),
+		102: of(event.TaskEnd, rename("User", "UserContext"), rename("TaskInstanceId", "InstanceId")),
+		103: of(event.TaskEnd, rename("User", "UserContext"), rename("TaskInstanceId", "InstanceId")),
 		106: of(event.TaskRegister, rename("User", "UserContext")),
-		107: of(event.TaskStart),
-		108: of(event.TaskStart),
-		110: of(event.TaskStart, rename("User", "UserContext")),
+		107: of(event.TaskStart, rename("TaskInstanceId", "InstanceId")),
+		108: of(event.TaskStart, rename("TaskInstanceId", "InstanceId")),
+		110: of(event.TaskStart, rename("User", "UserContext"), rename("TaskInstanceId", "InstanceId")),
 		129: of(event.TaskStart, rename("ImagePath", "Path"), rename("ProcessId", "ProcessID")),
 		140: of(event.TaskUpdate, rename("User", "UserName")),
 		141: of(event.TaskDelete, rename("User", "UserName")),
@@ -229,13 +282,13 @@ var tables = map[logName]map[uint32]row{
 		5013: of(event.DefenderBlocked),
 	},
 	powershell: {
-		4103: of(event.ScriptModule),
+		4103: {kind: event.ScriptModule, derive: hostApplication("ContextInfo", "Host Application = ")},
 		4104: of(event.ScriptBlock),
 	},
 	classic: {
-		400: {kind: event.ScriptClassic, derive: unnamed},
-		600: {kind: event.ScriptClassic, derive: unnamed},
-		800: {kind: event.ScriptClassic, derive: unnamed},
+		400: {kind: event.ScriptClassic, derive: classicScript},
+		600: {kind: event.ScriptClassic, derive: classicScript},
+		800: {kind: event.ScriptClassic, derive: classicScript},
 	},
 	partition: {
 		1006: {kind: event.VolumeAttach, refine: partitionKind},
@@ -245,11 +298,181 @@ var tables = map[logName]map[uint32]row{
 		410: of(event.VolumeAttach, rename("DeviceId", "DeviceInstanceId")),
 		420: of(event.VolumeDetach, rename("DeviceId", "DeviceInstanceId")),
 	},
+	// WMI-Activity writes UserData, which NXLog leaves to the rendered message.
+	wmi: {
+		11:   of(event.WMIOperation),
+		23:   of(event.WMIOperation, rename("CommandLine", "Commandline")),
+		5857: {kind: event.WMIOperation, derive: message(wmiMessage), fields: wmiFields},
+		5858: {kind: event.WMIOperation, derive: message(wmiMessage), fields: wmiFields},
+		5859: {kind: event.WMISubscription, derive: message(wmiMessage), fields: wmiFields[:1]}, // its process is the provider's host
+		5860: {kind: event.WMISubscription, derive: message(wmiMessage), fields: wmiFields},
+		5861: {kind: event.WMISubscription, derive: message(wmiMessage), fields: wmiFields},
+	},
+	// The job's name and id have other names in each layout: version 0 of id 3
+	// knows neither id nor process.
+	bits: {
+		3: of(event.BITSJob, rename("JobTitle", "jobTitle"), rename("JobTitle", "string"), rename("JobId", "jobId"),
+			rename("JobOwner", "jobOwner"), rename("JobOwner", "string2"), rename("User", "jobOwner"), rename("User", "string2"),
+			rename("Image", "processPath"), mapping{"ProcessId", "processId", decimal}),
+		4: of(event.BITSJob, bitsJob...),
+		5: of(event.BITSJob, bitsJob...),
+		16403: of(event.BITSJob, append([]mapping{
+			rename("LocalName", "LocalName"), rename("Url", "RemoteName"),
+			rename("Image", "processPath"),
+			{"ProcessId", "processId", decimal},
+		}, bitsJob...)...),
+		59: of(event.BITSTransfer, bitsTransfer...),
+		60: of(event.BITSTransfer, bitsTransfer...),
+		61: of(event.BITSTransfer, bitsTransfer...),
+	},
+	// Windows Installer writes classic records: values without names.
+	msi: {
+		1033:  {kind: event.InstallerResult, derive: values("Product", "Version")},
+		1034:  {kind: event.InstallerResult, derive: values("Product", "Version")},
+		1035:  {kind: event.InstallerResult, derive: values("Product", "Version")},
+		1036:  {kind: event.InstallerResult, derive: values("Product", "Version")},
+		1040:  {kind: event.InstallerRun, derive: values("Package", "ClientProcessId")},
+		1042:  {kind: event.InstallerRun, derive: values("Package", "ClientProcessId")},
+		11707: {kind: event.InstallerResult, derive: values("Product")},
+		11708: {kind: event.InstallerResult, derive: values("Product")},
+		11724: {kind: event.InstallerResult, derive: values("Product")},
+		11728: {kind: event.InstallerResult, derive: values("Product")},
+	},
+	winrm: {
+		6:   of(event.RemoteShell, rename("Connection", "connection")),
+		8:   of(event.RemoteShell),
+		91:  of(event.RemoteShell, rename("ResourceUri", "resourceUri"), rename("ShellId", "shellId")),
+		169: of(event.RemoteShell, rename("User", "username")),
+	},
+	terminalServices: {
+		21:   of(event.RemoteDesktop, session...),
+		22:   of(event.RemoteDesktop, session...),
+		23:   of(event.RemoteDesktop, session...),
+		24:   of(event.RemoteDesktop, session...),
+		25:   of(event.RemoteDesktop, session...),
+		1149: {kind: event.RemoteDesktop, derive: connectingUser, fields: []mapping{rename("IpAddress", "Param3")}},
+	},
+	kernelProcess: {
+		1: of(event.ProcessCreate, mapping{"ProcessId", "ProcessID", decimal}, mapping{"ParentProcessId", "ParentProcessID", decimal}, rename("Image", "ImageName")),
+		2: of(event.ProcessTerminate, mapping{"ProcessId", "ProcessID", decimal}),
+	},
 	driverFrameworks: {
 		2003: of(event.VolumeAttach, rename("DeviceId", "InstanceId")),
 		2100: of(event.VolumeDetach, rename("DeviceId", "InstanceId")),
 		2102: of(event.VolumeDetach, rename("DeviceId", "InstanceId")),
 	},
+}
+
+var bitsJob = []mapping{
+	rename("JobTitle", "jobTitle"), rename("JobId", "jobId"), rename("JobOwner", "jobOwner"),
+}
+
+var bitsTransfer = []mapping{rename("JobTitle", "name"), rename("JobId", "Id"), rename("Url", "url")}
+
+// wmiFields give the fields of WMI-Activity's records one spelling each.
+var wmiFields = []mapping{
+	rename("Namespace", "NamespaceName"), rename("Consumer", "CONSUMER"), rename("Filter", "ESS"),
+	{"ClientProcessId", "ClientProcessID", decimal},
+	{"ClientProcessId", "processid", decimal},
+	{"ClientProcessId", "Processid", decimal},
+}
+
+// wmiMessage is what the names in the rendered message of WMI-Activity's records
+// are in the taxonomy.
+var wmiMessage = map[string]string{
+	"Namespace": "Namespace", "NotificationQuery": "Query", "UserName": "User", "User": "User", "OwnerName": "User",
+	"ClientProcessID": "ClientProcessId", "ClientProcessId": "ClientProcessId", "ClientMachine": "ClientMachine",
+	"HostProcess": "HostProcess", "ProcessID": "HostProcessId", "HostProcessID": "HostProcessId", "ProviderPath": "ProviderPath", "Operation": "Operation",
+	"Eventfilter": "Filter", "Consumer": "Consumer", "ResultCode": "ResultCode", "PossibleCause": "PossibleCause",
+}
+
+// message reads "Name = value; Name = value" of a record's rendered text where
+// the record itself has no fields. The last name's value is the rest, which may
+// hold anything.
+func message(names map[string]string) func(*event.Event) {
+	return func(e *event.Event) {
+		text, ok := e.Data.Get("Message")
+		if !ok {
+			return
+		}
+		for text != "" {
+			name, rest, ok := strings.Cut(text, " = ")
+			if !ok {
+				return
+			}
+			// The first name stands at the end of a sentence.
+			name = name[strings.LastIndexAny(name, " .;,")+1:]
+			canon := names[name]
+			value := rest
+			if canon == "PossibleCause" {
+				text = ""
+			} else {
+				end := strings.IndexByte(rest, ';')
+				if end < 0 {
+					end = len(rest)
+				}
+				// 5860 parts two fields by a comma.
+				if comma := strings.Index(rest[:end], ", ClientMachine = "); comma >= 0 {
+					end = comma
+				}
+				value, text = rest[:end], rest[end:]
+			}
+			if canon == "" {
+				continue
+			}
+			if _, taken := e.Get(canon); !taken {
+				set(e, canon, strings.Trim(value, " "))
+			}
+		}
+	}
+}
+
+// values names the values that a classic provider writes without names, in their
+// order.
+func values(names ...string) func(*event.Event) {
+	return func(e *event.Event) {
+		unnamed(e)
+		n := 0
+		for _, f := range e.Data {
+			if f.Name != "Data" {
+				if _, ok := strings.CutPrefix(f.Name, "param"); !ok {
+					continue
+				}
+			}
+			if n < len(names) && f.Value != "(NULL)" && f.Value != "" {
+				set(e, names[n], f.Value)
+			}
+			n++
+		}
+	}
+}
+
+func classicScript(e *event.Event) {
+	unnamed(e)
+	hostApplication("Data", "HostApplication=")(e)
+}
+
+// hostApplication finds the command line of the PowerShell that wrote a record,
+// which stands on a line of its own in a text of many. Values without names
+// share one, so all of that name are read.
+func hostApplication(field, mark string) func(*event.Event) {
+	return func(e *event.Event) {
+		for _, fields := range []event.Fields{e.Data, e.Canon} {
+			for _, f := range fields {
+				if f.Name != field {
+					continue
+				}
+				if i := strings.Index(f.Value, mark); i >= 0 && (i == 0 || f.Value[i-1] <= ' ') {
+					line := f.Value[i+len(mark):]
+					if end := strings.IndexAny(line, "\r\n"); end >= 0 {
+						line = line[:end]
+					}
+					set(e, "HostApplication", line)
+					return
+				}
+			}
+		}
+	}
 }
 
 // unnamed gives the values without a name, which the old providers write, the

@@ -45,6 +45,7 @@ const (
 	LinkLoop      ProblemKind = "link-loop"      // a symbolic link leads back
 	Skipped       ProblemKind = "skipped"        // a file of another kind inside a folder or archive
 	Refused       ProblemKind = "refused"        // a rule or indicator that cannot be honoured and was left out
+	Ungrouped     ProblemKind = "ungrouped"      // events of which it is not known what they belong to, so that correlations left them out
 )
 
 // Problem is something in the input that could not be read, or only in part.
@@ -88,6 +89,7 @@ type Stats struct {
 	Events      int64 // records handed on as events
 	Undecodable int64 // records found but not decodable; Records = Events + Undecodable
 	Carved      int64 // of Events, those found outside their container's index
+	Unread      int64 // of Events, those whose fields nobody reads and were left undecoded; see Interest
 }
 
 // Add adds t to s.
@@ -99,4 +101,5 @@ func (s *Stats) Add(t Stats) {
 	s.Events += t.Events
 	s.Undecodable += t.Undecodable
 	s.Carved += t.Carved
+	s.Unread += t.Unread
 }

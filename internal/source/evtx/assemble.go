@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ashiato/internal/event"
+	"ashiato/internal/source"
 )
 
 var errNoEvent = errors.New("the binary XML holds no Event with a System element")
@@ -42,6 +43,12 @@ type decoder struct {
 	general bool
 	recent  [4]repeated
 
+	interest  source.Interest // nil: all is read
+	decisions decisions
+	selective bool // leave out what nobody reads of the current record
+	unread    bool // nobody reads the current record's fields
+	blank     []event.Event
+
 	keys   []uint64 // scratch of chunkRun
 	events int      // of the chunk before, as a guess for the next
 }
@@ -66,9 +73,26 @@ func (d *decoder) reset(chunk []byte, shared *templates) {
 
 // decode reads the binary XML in [pos, end) of the chunk. The second result
 // tells what part of the record could not be read, if any; the third that it
-// gave no event at all.
+// gave no event at all. d.unread tells that nobody reads the fields, which are
+// left out then.
 func (d *decoder) decode(pos, end int) (*event.Event, error, error) {
+	if d.interest != nil && !d.general {
+		d.clear()
+		d.selective = true
+		if d.runRecord(pos, end) {
+			return d.build(), nil, nil
+		}
+		if !d.selective { // it has been tried with everything
+			return d.decodeGeneral(pos, end)
+		}
+	}
+	return d.decodeWhole(pos, end)
+}
+
+// decodeWhole is decode that leaves nothing out.
+func (d *decoder) decodeWhole(pos, end int) (*event.Event, error, error) {
 	d.clear()
+	d.selective = false
 	if !d.general && d.runRecord(pos, end) {
 		return d.build(), nil, nil
 	}
@@ -101,14 +125,18 @@ func (d *decoder) decodeGeneral(pos, end int) (*event.Event, error, error) {
 func (d *decoder) clear() {
 	d.text, d.fields, d.values = d.text[:0], d.fields[:0], d.values[:0]
 	d.ev = event.Event{}
-	d.hasSystem, d.hasTime, d.damage = false, false, nil
+	d.hasSystem, d.hasTime, d.damage, d.unread = false, false, nil, false
 }
 
 // build makes the event of what was gathered. It takes two allocations, one for
 // the event with its fields and one for their text; no two events share one, so
 // that an event kept for long keeps nothing else alive.
 func (d *decoder) build() *event.Event {
-	e, data := allocate(len(d.fields))
+	if d.unread {
+		return d.buildUnread()
+	}
+	e := event.New(len(d.fields))
+	data := e.Data
 	*e = d.ev
 	if len(d.fields) == 0 {
 		return e
@@ -127,62 +155,27 @@ func (d *decoder) build() *event.Event {
 	return e
 }
 
-// allocate returns an event and room for n fields, in one allocation up to 33
-// fields. The sizes fill the allocator's classes.
-func allocate(n int) (*event.Event, event.Fields) {
-	switch {
-	case n == 0:
-		return new(event.Event), nil
-	case n <= 4:
-		r := new(struct {
-			e event.Event
-			f [4]event.Field
-		})
-		return &r.e, r.f[:n:n]
-	case n <= 9:
-		r := new(struct {
-			e event.Event
-			f [9]event.Field
-		})
-		return &r.e, r.f[:n:n]
-	case n <= 13:
-		r := new(struct {
-			e event.Event
-			f [13]event.Field
-		})
-		return &r.e, r.f[:n:n]
-	case n <= 17:
-		r := new(struct {
-			e event.Event
-			f [17]event.Field
-		})
-		return &r.e, r.f[:n:n]
-	case n <= 21:
-		r := new(struct {
-			e event.Event
-			f [21]event.Field
-		})
-		return &r.e, r.f[:n:n]
-	case n <= 25:
-		r := new(struct {
-			e event.Event
-			f [25]event.Field
-		})
-		return &r.e, r.f[:n:n]
-	case n <= 33:
-		r := new(struct {
-			e event.Event
-			f [33]event.Field
-		})
-		return &r.e, r.f[:n:n]
+// buildUnread makes the event of a record whose fields nobody reads. Nobody
+// keeps such an event for long, so that many share one allocation.
+func (d *decoder) buildUnread() *event.Event {
+	const together = 32
+	if len(d.blank) == 0 {
+		d.blank = make([]event.Event, together)
 	}
-	return new(event.Event), make(event.Fields, n)
+	e := &d.blank[0]
+	d.blank = d.blank[1:]
+	*e = d.ev
+	e.Flags |= event.Unread
+	return e
 }
 
 // key identifies the content of the event just decoded, whatever place in the
 // chunk it was decoded from: its record id, the time it was written and the text
-// of its fields.
-func (d *decoder) key(e *event.Event, written uint64) uint64 {
+// of its fields, unless nobody reads these.
+func (d *decoder) key(e *event.Event, written uint64, unread bool) uint64 {
+	if unread {
+		d.text, d.fields = d.text[:0], d.fields[:0]
+	}
 	mark := len(d.text)
 	d.text = append(d.text, e.Channel...)
 	d.text = binary.LittleEndian.AppendUint64(d.text, e.Ref.RecordID)

@@ -14,8 +14,12 @@ import (
 // BenchmarkRead reads the recordings that are larger than 1 MiB, on one
 // goroutine for decoding.
 func BenchmarkRead(b *testing.B) {
-	var files [][]byte
-	var size int64
+	files, size := denseFiles(b)
+	benchmark(b, evtx.Reader{Jobs: 1}, files, size)
+}
+
+// denseFiles returns the recordings larger than 1 MiB.
+func denseFiles(b *testing.B) (files [][]byte, size int64) {
 	for _, name := range evtxFiles(b, corpus.Dir(b, "evtx")) {
 		data, err := os.ReadFile(name)
 		if err != nil {
@@ -26,17 +30,31 @@ func BenchmarkRead(b *testing.B) {
 			size += int64(len(data))
 		}
 	}
-	benchmark(b, files, size)
+	return files, size
 }
+
+// BenchmarkReadUnread is BenchmarkRead where nobody reads any field: what it
+// takes to count, number and time the records.
+func BenchmarkReadUnread(b *testing.B) {
+	files, size := denseFiles(b)
+	benchmark(b, evtx.Reader{Jobs: 1, Interest: unread}, files, size)
+}
+
+// BenchmarkReadUnreadWritten is the same of BenchmarkReadWritten.
+func BenchmarkReadUnreadWritten(b *testing.B) {
+	data := write(b, intrusion(20000))
+	benchmark(b, evtx.Reader{Jobs: 1, Interest: unread}, [][]byte{data}, int64(len(data)))
+}
+
+func unread(string, string, uint32, []string) bool { return false }
 
 // BenchmarkReadWritten reads a file of full chunks that Writer wrote.
 func BenchmarkReadWritten(b *testing.B) {
 	data := write(b, intrusion(20000))
-	benchmark(b, [][]byte{data}, int64(len(data)))
+	benchmark(b, evtx.Reader{Jobs: 1}, [][]byte{data}, int64(len(data)))
 }
 
-func benchmark(b *testing.B, files [][]byte, size int64) {
-	rd := evtx.Reader{Jobs: 1}
+func benchmark(b *testing.B, rd evtx.Reader, files [][]byte, size int64) {
 	b.SetBytes(size)
 	b.ReportAllocs()
 	var records int64

@@ -1,6 +1,9 @@
 package evtx
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // A template whose elements are those of an ordinary event is compiled to a
 // program: a list of operations, each of which takes one substitution value to
@@ -57,6 +60,17 @@ type program struct {
 	steps  int  // nodes that the general way visits whatever the values are
 	text   int  // bytes of text that it makes whatever the values are
 	system bool // there is a System element
+	// fields is where the operations end that System's elements have; -1 if they
+	// are not all at the beginning.
+	fields int
+	names  []string // of the fields that it makes
+	nested []nested // the values that may hold elements
+}
+
+// nested is a value that may hold elements, and the place that they stand in.
+type nested struct {
+	slot uint16
+	in   place
 }
 
 // maxCompiledDepth bounds the nesting of elements in a program, so that nested
@@ -87,6 +101,20 @@ func compile(nodes []node, in place) *program {
 	c.ops = make([]op, 0, len(nodes)/2)
 	if !c.elements(0, len(nodes), in, "", 0) {
 		return nil
+	}
+	for c.fields < len(c.ops) && c.ops[c.fields].kind >= opEventID {
+		c.fields++
+	}
+	if slices.ContainsFunc(c.ops[c.fields:], func(o op) bool { return o.kind >= opEventID }) {
+		c.fields = -1
+	}
+	for _, o := range c.ops {
+		switch {
+		case o.kind == opNested:
+			c.nested = append(c.nested, nested{o.slot, o.in})
+		case o.kind < opEventID && !slices.Contains(c.names, o.name):
+			c.names = append(c.names, o.name)
+		}
 	}
 	return &c.program
 }

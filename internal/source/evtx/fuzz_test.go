@@ -11,8 +11,9 @@ import (
 )
 
 // FuzzRead holds for any bytes: the numbers balance, every event's reference
-// finds the bytes it was read from, one goroutine reads what several do, and
-// programs read what the general way reads.
+// finds the bytes it was read from, one goroutine reads what several do, programs
+// read what the general way reads, and records that are left unread are the same
+// but for their fields.
 //
 // The inputs are thousands of bytes; -fuzzminimizetime=10x keeps the fuzzer from
 // spending its time on making them smaller.
@@ -46,6 +47,7 @@ func FuzzRead(f *testing.F) {
 		if general := readGeneral(b); !reflect.DeepEqual(again, general) {
 			t.Fatalf("by programs %+v, the general way %+v", again, general)
 		}
+		checkInterest(t, b, readsNothing)
 		for i, e := range res.events {
 			if e.Ref != again.events[i].Ref {
 				t.Fatalf("references differ: %+v, %+v", e.Ref, again.events[i].Ref)

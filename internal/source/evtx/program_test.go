@@ -80,7 +80,7 @@ func (w *twins) record(t testing.TB, pos, end int) {
 	if e == nil {
 		return
 	}
-	if f.hasTime != g.hasTime || f.key(e, 1) != g.key(e, 1) {
+	if f.hasTime != g.hasTime || f.key(e, 1, false) != g.key(e, 1, false) {
 		t.Fatalf("record at %d: time %t, the general way %t, or the keys differ", pos, f.hasTime, g.hasTime)
 	}
 }

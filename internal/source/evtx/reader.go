@@ -23,6 +23,10 @@ type Reader struct {
 	// Jobs is how many chunks of one file are decoded at once; 0 means
 	// GOMAXPROCS.
 	Jobs int
+	// Interest says which records' fields are read; nil means all. The others
+	// are handed on flagged event.Unread if a program reads them (see compile.go)
+	// and nothing about them is damaged; else they are decoded like any other.
+	Interest source.Interest
 }
 
 var _ source.ReadFunc = (&Reader{}).Read
@@ -41,7 +45,9 @@ func (rd *Reader) Read(ctx context.Context, name string, r io.Reader, h source.H
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	return newRun(name, h).read(ctx, r, jobs)
+	run := newRun(name, h)
+	run.interest = rd.Interest
+	return run.read(ctx, r, jobs)
 }
 
 func newRun(name string, h source.Handler) *run {
@@ -111,6 +117,7 @@ type run struct {
 	slack slack
 
 	templates templates
+	interest  source.Interest
 	general   bool // decode without programs, for tests
 }
 
@@ -189,6 +196,7 @@ func (r *run) file(ctx context.Context, in io.Reader, jobs int) bool {
 				defer workers.Done()
 				d := decoders.Get().(*decoder)
 				defer decoders.Put(d)
+				defer d.forget()
 				r.chunk(d, j)
 				for j := range queue {
 					r.chunk(d, j)
@@ -371,7 +379,7 @@ func (r *run) chunk(d *decoder, j job) {
 		c.batch = make([]*event.Event, 0, d.events)
 	}
 	d.reset(c.data, &r.templates)
-	d.general = r.general
+	d.general, d.interest = r.general, r.interest
 	if j.size >= chunkHeaderSize && string(c.data[:8]) == chunkMagic {
 		c.whole(j)
 	} else {
@@ -381,7 +389,7 @@ func (r *run) chunk(d *decoder, j job) {
 		}
 		c.carve(0, len(c.data), inDamage)
 	}
-	d.parser.chunk, d.parser.shared = nil, nil
+	d.parser.chunk, d.parser.shared, d.interest = nil, nil, nil
 	d.keys, d.events = c.keys, len(c.batch)
 	buffers.Put(j.data)
 	r.hand(&c)
@@ -511,6 +519,10 @@ func (c *chunkRun) record(pos, size int, in region) bool {
 	raw := c.data[pos : pos+size]
 	c.d.strictIDs = in != inChain
 	e, damage, err := c.d.decode(pos+recordHeader, pos+size-4)
+	unread := c.d.unread
+	if unread && (in != inChain || c.flags != 0) {
+		e, damage, err = c.d.decodeWhole(pos+recordHeader, pos+size-4)
+	}
 	at := c.base + int64(pos)
 	if in == inSlack && (err != nil || damage != nil) {
 		if errors.Is(err, errBudget) {
@@ -544,12 +556,15 @@ func (c *chunkRun) record(pos, size int, in region) bool {
 	e.Time = e.Logged
 	e.Ref = event.EvidenceRef{
 		Host: e.Host, Channel: e.Channel, RecordID: e.Ref.RecordID,
-		File: c.name, Offset: at, SHA256: sha256.Sum256(raw),
+		File: c.name, Offset: at,
 	}
 	if e.Ref.RecordID == 0 {
 		e.Ref.RecordID = u64(raw, 8)
 	}
-	k := c.d.key(e, u64(raw, 16))
+	if e.Flags&event.Unread == 0 || e.Ref.RecordID == 0 {
+		e.Ref.SHA256 = sha256.Sum256(raw)
+	}
+	k := c.d.key(e, u64(raw, 16), unread)
 	if in == inSlack {
 		c.slack = append(c.slack, leftover{key: k, size: size, e: e})
 		return true

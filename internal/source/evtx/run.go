@@ -89,7 +89,11 @@ func (d *decoder) run(pos, end int, in place, s *spent) bool {
 		}
 		d.hasSystem = true
 	}
-	return d.ops(p.ops, d.values[base:len(d.values):len(d.values)], s)
+	values := d.values[base:len(d.values):len(d.values)]
+	if !d.selective {
+		return d.ops(p.ops, values, s)
+	}
+	return d.interesting(p, values, s)
 }
 
 // ops goes through the operations of a program.

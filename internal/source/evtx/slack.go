@@ -43,6 +43,9 @@ func (r *run) hand(c *chunkRun) {
 		if e.Flags&event.Carved != 0 {
 			c.stats.Carved++
 		}
+		if e.Flags&event.Unread != 0 {
+			c.stats.Unread++
+		}
 	}
 	r.mu.Lock()
 	r.stats.Add(c.stats)

@@ -54,7 +54,7 @@ func (s *scanner) stream(c content) {
 	}
 	switch {
 	case evtx.Sniff(head):
-		s.deliver(c, (&evtx.Reader{Jobs: s.jobs}).Read)
+		s.deliver(c, (&evtx.Reader{Jobs: s.jobs, Interest: s.opt.Interest}).Read)
 	case bytes.HasPrefix(head, []byte{0x1F, 0x8B, 8}):
 		s.layer(c, func() { s.gzip(c) })
 	case bytes.HasPrefix(head, []byte("BZh")) && len(head) > 10 && string(head[4:10]) == "1AY&SY":
@@ -107,7 +107,7 @@ func (s *scanner) zeros(c content) {
 		if len(rest) > 0 {
 			if bytes.HasPrefix(rest, []byte("ElfChnk\x00")) && n%4096 == 0 {
 				c.r = io.MultiReader(io.LimitReader(zeroReader{}, n), bytes.NewReader(rest), c.r)
-				s.deliver(c, (&evtx.Reader{Jobs: s.jobs}).Read)
+				s.deliver(c, (&evtx.Reader{Jobs: s.jobs, Interest: s.opt.Interest}).Read)
 				return
 			}
 			s.unknown(c, rest)

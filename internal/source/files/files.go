@@ -56,6 +56,8 @@ type Options struct {
 	// MaxRatio times its compressed size. Defaults 200 and 1 GiB.
 	MaxRatio    int64
 	MaxExpanded int64
+	// Interest says what is read of the events; nil means all of it.
+	Interest source.Interest
 }
 
 func (o Options) withDefaults() Options {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
+	"math"
+	"slices"
+	"strings"
 
 	"ashiato/internal/event"
 	"ashiato/internal/source/xmlevent"
@@ -17,7 +19,7 @@ var (
 )
 
 const (
-	// maxInterned bounds the table of repeated strings.
+	// maxInterned bounds the tables of repeated values and joined names.
 	maxInterned = 4096
 	// maxJoined bounds, for one record, the names made by joining others: a
 	// long one around many short ones would otherwise multiply.
@@ -35,31 +37,29 @@ type builder struct {
 	doc      document
 	text     []byte // the values of the current event's fields, one after another
 	fields   []pending
-	path     []byte // of join
-	walked   []byte // of walk
+	path     []byte // of join and walk
 	scratch  []byte
 	interned map[string]string
+	recent   [systemNames]string // the last value of each System field that is text
 
-	ev       *event.Event
-	joined   int // bytes of joined names
+	ev       event.Event // all but the fields gathered above
+	joined   int         // bytes of joined names
 	recordID uint64
 	hasID    bool
 	message  int // node of the rendered message, or -1
 	logged   stamp
 }
 
-// build returns the event of the parsed object i.
+// build returns the event of the parsed object i. It takes two allocations, one
+// for the event with its fields and one for their text; no two events share one,
+// so that an event kept for long keeps nothing else alive.
 func (b *builder) build(i int) (*event.Event, error) {
 	if int(b.doc.nodes[i].next) == i+1 { // no members
 		return nil, errNoEvent
 	}
-	b.text, b.fields, b.path, b.joined = b.text[:0], b.fields[:0], b.path[:0], 0
+	b.text, b.fields, b.joined = b.text[:0], b.fields[:0], 0
 	b.recordID, b.hasID, b.message, b.logged = 0, false, -1, stamp{}
-	if b.ev == nil {
-		b.ev = new(event.Event)
-	} else {
-		*b.ev = event.Event{} // of an object that was none
-	}
+	b.ev = event.Event{}
 	if b.interned == nil || len(b.interned) > maxInterned {
 		b.interned = map[string]string{}
 	}
@@ -69,19 +69,20 @@ func (b *builder) build(i int) (*event.Event, error) {
 	if !b.hasID {
 		return nil, fmt.Errorf("%w: its event id is no number", errNoEvent)
 	}
-	e := b.ev
-	if len(b.fields) == 0 && b.message >= 0 && len(e.Data) == 0 {
+	if len(b.fields) == 0 && b.message >= 0 && len(b.ev.Data) == 0 {
 		b.field("Message", b.message)
 	}
-	b.ev = nil // e is handed on
+	e := event.New(len(b.fields) + len(b.ev.Data))
+	data := e.Data
+	*e = b.ev
 	if len(b.fields) > 0 {
-		data := make(event.Fields, len(b.fields), len(b.fields)+len(e.Data))
 		text := string(b.text)
 		for i, p := range b.fields {
 			data[i] = event.Field{Name: p.name, Value: text[p.lo:p.hi]}
 		}
-		e.Data = append(data, e.Data...)
 	}
+	copy(data[len(b.fields):], b.ev.Data)
+	e.Data = data
 	if b.logged.ok {
 		e.Logged = b.logged.t
 	} else if e.Logged.IsZero() {
@@ -100,38 +101,40 @@ func (b *builder) shape(i int) error {
 			syslog              = -1
 			members             int
 			framing             bool
+			has                 flatSet
 		)
 		for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
 			members++
 			isObject := b.doc.nodes[j].kind == object
 			name := b.doc.name(j)
-			switch string(name) {
-			case "Event":
+			has |= 1 << name.flat
+			switch name.shape {
+			case shapeEvent:
 				if isObject && b.doc.child(j, "System") >= 0 {
 					tree = j
 				}
-			case "System":
+			case shapeSystem:
 				if isObject {
 					system = j
 				}
-			case "_source", "fields", "document", "data":
+			case shapeInner:
 				if isObject && inner < 0 {
 					inner = j
 				}
-			case "winlog":
+			case shapeWinlog:
 				beat = beat || isObject
-			case "event_data", "log_name":
+			case shapeDottedWinlog:
+				beat = true
+			case shapeOldBeat:
 				oldBeat = true
-			case "EventID", "EventId", "Id", "event_id":
+			case shapeFlat:
 				flat = true
-			case "SyslogMessage":
+			case shapeSyslog:
 				syslog = j
-			case "ashiato":
+			case shapeOwn:
 				b.ownFlags(j)
-			case "index", "create":
+			case shapeFraming:
 				framing = isObject
-			default:
-				beat = beat || bytes.HasPrefix(name, []byte("winlog."))
 			}
 		}
 		switch {
@@ -148,7 +151,7 @@ func (b *builder) shape(i int) error {
 			b.beat(i, true)
 			return nil
 		case flat:
-			return b.flat(i)
+			return b.flat(i, has)
 		case syslog >= 0:
 			return b.syslog(syslog)
 		case framing && members == 1:
@@ -166,19 +169,16 @@ func (b *builder) shape(i int) error {
 func (b *builder) elements(i int) int {
 	list, best := -1, len(wrappers)
 	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
-		name := b.doc.name(j)
-		for rank, w := range wrappers[:best] { // the first of equal names counts
-			if string(name) != w {
-				continue
-			}
-			at := j
-			if rank == 0 {
-				at = b.doc.child(j, "hits")
-			}
-			if at >= 0 {
-				list, best = at, rank
-			}
-			break
+		rank := slices.Index(wrappers[:best], b.doc.name(j).text) // the first of equal names counts
+		if rank < 0 {
+			continue
+		}
+		at := j
+		if rank == 0 {
+			at = b.doc.child(j, "hits")
+		}
+		if at >= 0 {
+			list, best = at, rank
 		}
 	}
 	if list < 0 || b.doc.nodes[list].kind != array {
@@ -189,7 +189,7 @@ func (b *builder) elements(i int) int {
 
 // wrappers are the names that lists of records have, the first one found
 // counting; "hits" is an object around another "hits".
-var wrappers = [...]string{"hits", "Events", "events", "Records", "records", "results", "value", "data"}
+var wrappers = []string{"hits", "Events", "events", "Records", "records", "results", "value", "data"}
 
 // syslog reads a record that is XML in the message, as Sysmon for Linux logs.
 func (b *builder) syslog(i int) error {
@@ -201,7 +201,7 @@ func (b *builder) syslog(i int) error {
 	if err != nil {
 		return fmt.Errorf("the XML in its message: %w", err)
 	}
-	*b.ev, b.recordID, b.hasID = *e, recordID, true
+	b.ev, b.recordID, b.hasID = *e, recordID, true
 	b.logged = stamp{t: e.Logged, ok: !e.Logged.IsZero()}
 	return nil
 }
@@ -209,6 +209,13 @@ func (b *builder) syslog(i int) error {
 // scalar returns the node that holds the one value of node i: of an object its
 // text, of an array its first element. It returns -1 if there is none.
 func (b *builder) scalar(i int) int {
+	if i >= 0 && b.doc.nodes[i].kind.isScalar() {
+		return i
+	}
+	return b.scalarIn(i)
+}
+
+func (b *builder) scalarIn(i int) int {
 	for range 3 {
 		if i < 0 {
 			return -1
@@ -235,15 +242,30 @@ func (b *builder) scalar(i int) int {
 }
 
 // attribute returns the XML attribute name of the element that node i stands for,
-// or -1.
+// or -1: of "#attributes", else with an @ before it, else as it is.
 func (b *builder) attribute(i int, name string) int {
-	if j := b.doc.child(b.doc.child(i, "#attributes"), name); j >= 0 {
-		return j
+	if i < 0 || b.doc.nodes[i].kind != object {
+		return -1
 	}
-	if j := b.doc.child(i, "@"+name); j >= 0 {
-		return j
+	inside, marked, bare := -1, -1, -1
+	first := true
+	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
+		switch text := b.doc.name(j).text; {
+		case text == "#attributes" && first:
+			first, inside = false, b.doc.child(j, name)
+		case text == name && bare < 0:
+			bare = j
+		case marked < 0 && len(text) == len(name)+1 && text[0] == '@' && text[1:] == name:
+			marked = j
+		}
 	}
-	return b.doc.child(i, name)
+	switch {
+	case inside >= 0:
+		return inside
+	case marked >= 0:
+		return marked
+	}
+	return bare
 }
 
 // bytes returns the text of scalar node i, valid until the next call.
@@ -267,11 +289,17 @@ func (b *builder) intern(s []byte) string {
 	return v
 }
 
-// setText stores the text of node i in *dst if there is any and *dst is empty.
-func (b *builder) setText(dst *string, i int) {
-	if i = b.scalar(i); i >= 0 && *dst == "" {
-		*dst = b.intern(b.bytes(i))
+// setText stores the text of node i in *dst, the System field called name, if
+// there is any and *dst is empty.
+func (b *builder) setText(name systemName, dst *string, i int) {
+	if i = b.scalar(i); i < 0 || *dst != "" {
+		return
 	}
+	s := b.bytes(i)
+	if string(s) != b.recent[name] {
+		b.recent[name] = b.intern(s)
+	}
+	*dst = b.recent[name]
 }
 
 // number reads node i as an integer that fits in bits: decimal, hexadecimal with
@@ -280,86 +308,116 @@ func (b *builder) number(i, bits int) (uint64, bool) {
 	if i = b.scalar(i); i < 0 {
 		return 0, false
 	}
-	s := string(bytes.TrimSpace(b.bytes(i)))
-	if len(s) > 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') {
-		v, err := strconv.ParseUint(s[2:], 16, bits)
-		return v, err == nil
+	s := b.bytes(i)
+	v, ok := decimal(s)
+	if ok {
+		return v, v>>bits == 0
 	}
-	if len(s) > 1 && s[0] == '-' && bits == 64 {
-		v, err := strconv.ParseInt(s, 10, 64)
-		return uint64(v), err == nil
+	switch s = bytes.TrimSpace(s); {
+	case len(s) > 2 && s[0] == '0' && s[1]|0x20 == 'x':
+		v, ok = integer(s[2:], 16)
+	case len(s) > 1 && s[0] == '-' && bits == 64:
+		v, ok = integer(s[1:], 10)
+		v, ok = -v, ok && v <= 1<<63
+	default:
+		v, ok = integer(s, 10)
 	}
-	v, err := strconv.ParseUint(s, 10, bits)
-	return v, err == nil
+	return v, ok && v>>bits == 0
 }
 
-// system sets a System field from node i by its name in the XML. It reports
-// false, and leaves the field, if the node does not hold its type.
-func (b *builder) system(name string, i int) bool {
-	e := b.ev
+// decimal reads up to 19 digits and nothing else, as most numbers are written.
+func decimal(s []byte) (v uint64, ok bool) {
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		v = 10*v + uint64(c-'0')
+	}
+	return v, 0 < len(s) && len(s) < 20
+}
+
+// integer reads digits of a base and nothing else. It is strconv.ParseUint
+// without an error to allocate: what is no number is often a word.
+func integer(s []byte, base uint64) (v uint64, ok bool) {
+	most := uint64(math.MaxUint64)/base + 1 // times base is too much
+	for _, c := range s {
+		d, ok := hexDigit(c)
+		next := v*base + uint64(d)
+		if !ok || uint64(d) >= base || v >= most || next < v {
+			return 0, false
+		}
+		v = next
+	}
+	return v, len(s) > 0
+}
+
+// system sets a System field from node i. It reports false, and leaves the field,
+// if the node does not hold its type.
+func (b *builder) system(name systemName, i int) bool {
+	e := &b.ev
 	var v uint64
 	ok := true
 	switch name {
-	case "EventID":
+	case eventID:
 		if v, ok = b.number(i, 32); ok {
 			e.ID, b.hasID = uint32(v), true
 		}
-	case "Version":
+	case version:
 		if v, ok = b.number(i, 8); ok {
 			e.Version = uint8(v)
 		}
-	case "Level":
+	case level:
 		if v, ok = b.number(i, 8); !ok {
 			v, ok = b.word(i, levels)
 		}
 		if ok {
 			e.Level = uint8(v)
 		}
-	case "Opcode":
+	case opcode:
 		if v, ok = b.number(i, 8); !ok {
 			v, ok = b.word(i, opcodes)
 		}
 		if ok {
 			e.Opcode = uint8(v)
 		}
-	case "Task":
+	case task:
 		if v, ok = b.number(i, 16); ok {
 			e.Task = uint16(v)
 		}
-	case "Keywords":
+	case keywords:
 		if v, ok = b.number(i, 64); !ok {
 			v, ok = b.keywords(i)
 		}
 		if ok {
 			e.Keywords = v
 		}
-	case "EventRecordID":
+	case eventRecordID:
 		if v, ok = b.number(i, 64); ok {
 			b.recordID = v
 		}
-	case "ProcessID":
+	case processID:
 		if v, ok = b.number(i, 32); ok {
 			e.PID = uint32(v)
 		}
-	case "ThreadID":
+	case threadID:
 		if v, ok = b.number(i, 32); ok {
 			e.TID = uint32(v)
 		}
-	case "UserID":
-		b.setText(&e.UserSID, i)
-	case "Channel":
-		b.setText(&e.Channel, i)
-	case "Computer":
-		b.setText(&e.Host, i)
-	case "Provider":
-		b.setText(&e.Provider, i)
+	case userID:
+		b.setText(name, &e.UserSID, i)
+	case channel:
+		b.setText(name, &e.Channel, i)
+	case computer:
+		b.setText(name, &e.Host, i)
+	case provider:
+		b.setText(name, &e.Provider, i)
 	}
 	return ok
 }
 
 // strict sets a System field whose value can only be that: what cannot be read
 // marks the event.
-func (b *builder) strict(name string, i int) {
+func (b *builder) strict(name systemName, i int) {
 	if b.scalar(i) >= 0 && !b.system(name, i) {
 		b.ev.Flags |= event.Partial
 	}
@@ -435,22 +493,24 @@ func (b *builder) field(name string, i int) {
 func (b *builder) group(prefix string, i int) {
 	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
 		name := b.doc.name(j)
-		base, isAttributes := bytes.CutSuffix(name, []byte("_attributes"))
+		base, isAttributes := strings.CutSuffix(name.text, "_attributes")
 		switch {
-		case string(name) == "#text":
+		case name.plain:
+			b.field(b.join(prefix, name.text), j)
+		case name.text == "#text":
 			if prefix != "" {
 				b.field(prefix, j)
 			}
-		case string(name) == "#attributes":
+		case name.text == "#attributes":
 			b.attributes(prefix, j)
-		case isAttributes && len(base) > 0 && b.doc.nodes[j].kind == object:
+		case isAttributes && base != "" && b.doc.nodes[j].kind == object:
 			b.attributes(b.join(prefix, base), j)
-		case len(name) > 1 && name[0] == '@':
-			if !isNamespace(name[1:]) {
-				b.field(b.join(prefix, name[1:]), j)
+		case len(name.text) > 1 && name.text[0] == '@':
+			if !isNamespace(name.text[1:]) {
+				b.field(b.join(prefix, name.text[1:]), j)
 			}
 		default:
-			b.field(b.join(prefix, name), j)
+			b.field(b.join(prefix, name.text), j)
 		}
 	}
 }
@@ -460,23 +520,29 @@ func (b *builder) attributes(prefix string, i int) {
 		return
 	}
 	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
-		if name := b.doc.name(j); !isNamespace(name) {
+		if name := b.doc.name(j).text; !isNamespace(name) {
 			b.field(b.join(prefix, name), j)
 		}
 	}
 }
 
-func isNamespace(attribute []byte) bool {
-	return string(attribute) == "xmlns" || bytes.HasPrefix(attribute, []byte("xmlns:"))
+func isNamespace(attribute string) bool {
+	return attribute == "xmlns" || strings.HasPrefix(attribute, "xmlns:")
 }
 
-func (b *builder) join(prefix string, name []byte) string {
-	if prefix == "" {
-		return b.intern(name)
-	}
-	if b.joined += len(prefix) + len(name); b.joined > maxJoined {
+// admit counts n bytes of a joined name. Where there are too many, the name
+// inside has to stand alone.
+func (b *builder) admit(n int) bool {
+	if b.joined += n; b.joined > maxJoined {
 		b.ev.Flags |= event.Partial
-		return b.intern(name)
+		return false
+	}
+	return true
+}
+
+func (b *builder) join(prefix, name string) string {
+	if prefix == "" || !b.admit(len(prefix)+len(name)) {
+		return name
 	}
 	b.path = append(append(append(b.path[:0], prefix...), '_'), name...)
 	return b.intern(b.path)
@@ -486,24 +552,24 @@ func (b *builder) join(prefix string, name []byte) string {
 func (b *builder) tree(i int) {
 	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
 		isObject := b.doc.nodes[j].kind == object
-		switch name := string(b.doc.name(j)); name {
-		case "System":
+		switch name := b.doc.name(j); name.tree {
+		case treeSystem:
 			b.treeSystem(j)
-		case "EventData":
+		case treeEventData:
 			if isObject {
 				b.eventData(j)
 			} else {
 				b.field("Data", j)
 			}
-		case "EventData_attributes":
+		case treeEventDataAttributes:
 			b.attributes("EventData", j)
-		case "UserData":
+		case treeUserData:
 			b.userData(j)
-		case "RenderingInfo", "#attributes", "Event_attributes", "UserData_attributes", "ashiato":
-		case "Message":
+		case treeIgnored:
+		case treeMessage:
 			b.message = j
 		default: // ProcessingErrorData, DebugData, …
-			if isObject && name != "" && name[0] != '@' {
+			if isObject && name.text != "" && name.text[0] != '@' {
 				b.group("", j)
 			}
 		}
@@ -512,24 +578,25 @@ func (b *builder) tree(i int) {
 
 func (b *builder) treeSystem(i int) {
 	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
-		switch name := string(b.doc.name(j)); name {
-		case "Provider", "Provider_attributes":
-			b.strict("Provider", b.attribute(j, "Name"))
-			b.strict("Provider", b.attribute(j, "EventSourceName"))
-		case "TimeCreated", "TimeCreated_attributes":
+		switch name := b.doc.name(j); name.system {
+		case noSystem:
+		case providerElement:
+			b.strict(provider, b.attribute(j, "Name"))
+			b.strict(provider, b.attribute(j, "EventSourceName"))
+		case timeElement:
 			if s := b.stamp(b.attribute(j, "SystemTime")); s.ok {
 				b.logged = s
 			} else if s := b.stamp(j); s.ok {
 				b.logged = s
 			}
-		case "Execution", "Execution_attributes":
-			b.strict("ProcessID", b.attribute(j, "ProcessID"))
-			b.strict("ThreadID", b.attribute(j, "ThreadID"))
-		case "Security", "Security_attributes":
-			b.strict("UserID", b.attribute(j, "UserID"))
-			b.strict("UserID", b.attribute(j, "UserId")) // Sysmon for Linux
-		case "EventID", "Version", "Level", "Task", "Opcode", "Keywords", "EventRecordID", "Channel", "Computer":
-			b.strict(name, j)
+		case executionElement:
+			b.strict(processID, b.attribute(j, "ProcessID"))
+			b.strict(threadID, b.attribute(j, "ThreadID"))
+		case securityElement:
+			b.strict(userID, b.attribute(j, "UserID"))
+			b.strict(userID, b.attribute(j, "UserId")) // Sysmon for Linux
+		default:
+			b.strict(name.system, j)
 		}
 	}
 }
@@ -538,29 +605,30 @@ func (b *builder) treeSystem(i int) {
 // unnamed values or of elements with a Name.
 func (b *builder) eventData(i int) {
 	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
-		switch name := b.doc.name(j); string(name) {
-		case "Data":
+		name := b.doc.name(j)
+		switch {
+		case name.plain:
+			b.field(name.text, j)
+		case name.text == "Data":
 			b.data(j)
-		case "#attributes":
+		case name.text == "#attributes":
 			b.attributes("EventData", j)
-		case "#text":
+		case name.text == "#text":
 			b.field("Data", j)
-		default:
-			if len(name) == 0 || name[0] != '@' || !isNamespace(name[1:]) {
-				b.member(j)
-			}
+		case name.text == "" || name.text[0] != '@' || !isNamespace(name.text[1:]):
+			b.member(j)
 		}
 	}
 }
 
 // member adds one member of EventData.
 func (b *builder) member(j int) {
-	name := b.doc.name(j)
-	if base, ok := bytes.CutSuffix(name, []byte("_attributes")); ok && len(base) > 0 && b.doc.nodes[j].kind == object {
-		b.attributes(b.intern(base), j)
+	name := b.doc.name(j).text
+	if base, ok := strings.CutSuffix(name, "_attributes"); ok && base != "" && b.doc.nodes[j].kind == object {
+		b.attributes(base, j)
 		return
 	}
-	b.field(b.intern(name), j)
+	b.field(name, j)
 }
 
 func (b *builder) data(i int) {
@@ -574,7 +642,7 @@ func (b *builder) data(i int) {
 		name := b.attribute(i, "Name")
 		if s := b.scalar(name); s >= 0 {
 			text := -1
-			for _, key := range []string{"#text", "text", "Value", "content"} {
+			for _, key := range [...]string{"#text", "text", "Value", "content"} {
 				if text < 0 {
 					text = b.doc.child(i, key)
 				}
@@ -600,20 +668,19 @@ func (b *builder) userData(i int) {
 		return
 	}
 	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
-		name := b.doc.name(j)
-		base, isAttributes := bytes.CutSuffix(name, []byte("_attributes"))
+		name := b.doc.name(j).text
+		base, isAttributes := strings.CutSuffix(name, "_attributes")
 		switch {
-		case string(name) == "#attributes" || len(name) > 0 && name[0] == '@':
+		case name == "#attributes" || name != "" && name[0] == '@':
 		case b.doc.nodes[j].kind != object:
-			b.field(b.intern(name), j)
+			b.field(name, j)
 		case isAttributes:
-			b.attributes(b.intern(base), j)
+			b.attributes(base, j)
 		default:
-			wrapper := b.intern(name)
 			if a := b.doc.child(j, "#attributes"); a >= 0 {
-				b.attributes(wrapper, a)
+				b.attributes(name, a)
 			}
-			b.wrapped(wrapper, j)
+			b.wrapped(name, j)
 		}
 	}
 }
@@ -621,9 +688,9 @@ func (b *builder) userData(i int) {
 // wrapped adds the members of a wrapper in UserData except its attributes.
 func (b *builder) wrapped(wrapper string, i int) {
 	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
-		switch name := b.doc.name(j); {
-		case string(name) == "#attributes":
-		case string(name) == "#text":
+		switch name := b.doc.name(j).text; {
+		case name == "#attributes":
+		case name == "#text":
 			b.field(wrapper, j)
 		case len(name) > 1 && name[0] == '@':
 			if !isNamespace(name[1:]) {
@@ -635,183 +702,238 @@ func (b *builder) wrapped(wrapper string, i int) {
 	}
 }
 
+// beatRecord is what a beat's record says besides its event's fields.
+type beatRecord struct {
+	old                bool // of version 6 and before: everything is at the top
+	timestamp, created stamp
+	hostName           int // node, or -1
+}
+
 // beat reads the records of winlogbeat and Elastic Agent: everything under
 // "winlog", or in version 6 and before at the top. Names may be nested objects,
 // dotted, or both.
 func (b *builder) beat(i int, old bool) {
-	var timestamp, created stamp
-	hostName := -1
-	b.walked = b.walk(i, b.walked[:0], func(path []byte, j int) {
-		rest, in := path, old
-		if !old {
-			rest, in = bytes.CutPrefix(path, []byte("winlog."))
-		}
-		if in {
-			if name, ok := bytes.CutPrefix(rest, []byte("event_data.")); ok {
-				b.field(b.intern(name), j)
-				return
-			}
-			if name, ok := bytes.CutPrefix(rest, []byte("user_data.")); ok {
-				if string(name) != "xml_name" {
-					b.field(b.intern(name), j)
-				}
-				return
-			}
-			switch string(rest) {
-			case "event_id":
-				b.strict("EventID", j)
-			case "channel", "log_name":
-				b.strict("Channel", j)
-			case "computer_name":
-				b.strict("Computer", j)
-			case "provider_name", "source_name":
-				b.strict("Provider", j)
-			case "record_id", "record_number":
-				b.strict("EventRecordID", j)
-			case "process.pid", "process_id":
-				b.strict("ProcessID", j)
-			case "process.thread.id", "thread_id":
-				b.strict("ThreadID", j)
-			case "user.identifier":
-				b.strict("UserID", j)
-			case "version":
-				b.strict("Version", j)
-			case "time_created":
-				created = b.stamp(j)
-			// These are words in the language of the machine; what is
-			// unknown is no damage.
-			case "task":
-				b.system("Task", j)
-			case "opcode":
-				b.system("Opcode", j)
-			case "level":
-				b.system("Level", j)
-			case "keywords":
-				b.system("Keywords", j)
-			}
-		}
-		switch string(path) {
-		case "@timestamp":
-			timestamp = b.stamp(j)
-		case "message":
-			b.message = j
-		case "log.level":
-			if b.ev.Level == 0 {
-				b.system("Level", j)
-			}
-		case "host.name":
-			hostName = j
-		}
-	})
-	b.logged = timestamp
-	if created.ok {
-		b.logged = created
+	r := beatRecord{old: old, hostName: -1}
+	b.path = b.walk(&r, i, b.path[:0])
+	b.logged = r.timestamp
+	if r.created.ok {
+		b.logged = r.created
 	}
-	if b.ev.Host == "" && hostName >= 0 {
-		b.setText(&b.ev.Host, hostName)
+	if b.ev.Host == "" && r.hostName >= 0 {
+		b.setText(computer, &b.ev.Host, r.hostName)
 	}
 }
 
-// walk calls f for every value under object i that is no object, with the names
-// on the way to it joined by dots. Both are valid during the call.
-// It returns path, perhaps grown.
-func (b *builder) walk(i int, path []byte, f func(path []byte, j int)) []byte {
+// walk reads every value under object i. path is the names on the way to i,
+// joined by dots; walk returns it, perhaps grown.
+func (b *builder) walk(r *beatRecord, i int, path []byte) []byte {
+	rest, in := r.inside(path)
+	// Most fields are right inside these two.
+	fields, user := in && string(rest) == "event_data", in && string(rest) == "user_data"
 	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
+		name := b.doc.name(j).text
+		isObject := b.doc.nodes[j].kind == object
+		if !isObject && (fields || user) {
+			if fields || name != "xml_name" {
+				b.field(name, j)
+			}
+			continue
+		}
 		at := path
 		if len(at) > 0 {
 			at = append(at, '.')
 		}
-		at = append(at, b.doc.name(j)...)
-		if b.doc.nodes[j].kind == object {
-			at = b.walk(j, at, f)
-		} else {
-			f(at, j)
+		at = append(at, name...)
+		if !isObject {
+			b.beatValue(r, at, name, j)
+		} else if r.leads(at) {
+			at = b.walk(r, j, at)
 		}
 		path = at[:len(path)]
 	}
 	return path
 }
 
+// inside returns the path without what is around the event's own part, and
+// whether it is there.
+func (r *beatRecord) inside(path []byte) ([]byte, bool) {
+	if r.old {
+		return path, true
+	}
+	return bytes.CutPrefix(path, []byte("winlog."))
+}
+
+// leads reports whether a value inside the object at path may mean something.
+func (r *beatRecord) leads(path []byte) bool {
+	switch string(path) {
+	case "", "winlog", "log", "host":
+		return true
+	}
+	rest, in := r.inside(path)
+	if !in {
+		return false
+	}
+	first, _, _ := bytes.Cut(rest, []byte{'.'})
+	switch string(first) {
+	case "event_data", "user_data", "process", "user":
+		return true
+	}
+	return false
+}
+
+// beatValue reads value j at path, of which name is the last part.
+func (b *builder) beatValue(r *beatRecord, path []byte, name string, j int) {
+	if rest, in := r.inside(path); in {
+		if field, ok := bytes.CutPrefix(rest, []byte("event_data.")); ok {
+			b.field(b.inner(field, name), j)
+			return
+		}
+		if field, ok := bytes.CutPrefix(rest, []byte("user_data.")); ok {
+			if string(field) != "xml_name" {
+				b.field(b.inner(field, name), j)
+			}
+			return
+		}
+		switch string(rest) {
+		case "event_id":
+			b.strict(eventID, j)
+		case "channel", "log_name":
+			b.strict(channel, j)
+		case "computer_name":
+			b.strict(computer, j)
+		case "provider_name", "source_name":
+			b.strict(provider, j)
+		case "record_id", "record_number":
+			b.strict(eventRecordID, j)
+		case "process.pid", "process_id":
+			b.strict(processID, j)
+		case "process.thread.id", "thread_id":
+			b.strict(threadID, j)
+		case "user.identifier":
+			b.strict(userID, j)
+		case "version":
+			b.strict(version, j)
+		case "time_created":
+			r.created = b.stamp(j)
+		// These are words in the language of the machine; what is unknown is
+		// no damage.
+		case "task":
+			b.system(task, j)
+		case "opcode":
+			b.system(opcode, j)
+		case "level":
+			b.system(level, j)
+		case "keywords":
+			b.system(keywords, j)
+		}
+	}
+	switch string(path) {
+	case "@timestamp":
+		r.timestamp = b.stamp(j)
+	case "message":
+		b.message = j
+	case "log.level":
+		if b.ev.Level == 0 {
+			b.system(level, j)
+		}
+	case "host.name":
+		r.hostName = j
+	}
+}
+
+// inner returns the name of a field whose path ends in name.
+func (b *builder) inner(path []byte, name string) string {
+	if len(path) > len(name) && !b.admit(len(path)) {
+		return name
+	}
+	return b.intern(path)
+}
+
 // flat reads records whose System and EventData names are members of one object,
-// as NXLog, PowerShell and Log Analytics write them.
-func (b *builder) flat(i int) error {
+// as NXLog, PowerShell and Log Analytics write them. has holds what they are.
+func (b *builder) flat(i int, has flatSet) error {
 	var (
 		timestamp, local, wall stamp
-		nxUser                 = b.doc.child(i, "AccountType") >= 0
-		analytics              = b.doc.child(i, "TenantId") >= 0
-		getWinEvent            = b.doc.child(i, "Properties") >= 0
+		nxUser                 = has.has(flatAccountType)
+		analytics              = has.has(flatTenant)
+		getWinEvent            = has.has(flatProperties)
 		severity               = -1
 		audit                  bool
 	)
 	for j := i + 1; j < int(b.doc.nodes[i].next); j = int(b.doc.nodes[j].next) {
 		name := b.doc.name(j)
 		keep := false // whether it is a field of the event
-		switch string(name) {
-		case "EventID", "EventId", "event_id":
-			keep = !b.system("EventID", j)
-		case "Id":
-			keep = b.hasID || !b.system("EventID", j)
-		case "Channel", "LogName":
+		switch name.flat {
+		case flatField:
+			keep = true
+		case flatEventID:
+			keep = !b.system(eventID, j)
+		case flatID:
+			keep = b.hasID || !b.system(eventID, j)
+		case flatChannel:
 			keep = b.ev.Channel != ""
-			b.system("Channel", j)
-		case "Hostname", "Computer", "ComputerName", "MachineName":
+			b.system(channel, j)
+		case flatComputer:
 			keep = b.ev.Host != ""
-			b.system("Computer", j)
-		case "SourceName", "ProviderName", "Provider_Name", "EventSourceName":
+			b.system(computer, j)
+		case flatProvider:
 			keep = b.ev.Provider != ""
-			b.system("Provider", j)
-		case "Version", "Level", "Task", "Keywords":
-			keep = !b.system(string(name), j) && string(name) != "Keywords"
-		case "OpcodeValue":
-			keep = !b.system("Opcode", j)
-		case "Opcode":
-			b.system("Opcode", j)
-		case "RecordNumber", "EventRecordID", "RecordId":
-			keep = !b.system("EventRecordID", j)
-		case "ExecutionProcessID", "Execution_ProcessID":
-			keep = !b.system("ProcessID", j)
-		case "ThreadID", "Execution_ThreadID", "ExecutionThreadID":
-			keep = !b.system("ThreadID", j)
-		case "ProcessId":
-			keep = !getWinEvent || !b.system("ProcessID", j)
-		case "ThreadId":
-			keep = !getWinEvent || !b.system("ThreadID", j)
-		case "UserID", "UserId", "Security_UserID":
+			b.system(provider, j)
+		case flatVersion, flatLevel, flatTask:
+			keep = !b.system(name.system, j)
+		case flatKeywords:
+			b.system(keywords, j)
+		case flatOpcodeValue:
+			keep = !b.system(opcode, j)
+		case flatOpcode:
+			b.system(opcode, j)
+		case flatRecordID:
+			keep = !b.system(eventRecordID, j)
+		case flatExecution:
+			keep = !b.system(processID, j)
+		case flatThread:
+			keep = !b.system(threadID, j)
+		case flatProcessID:
+			keep = !getWinEvent || !b.system(processID, j)
+		case flatThreadID:
+			keep = !getWinEvent || !b.system(threadID, j)
+		case flatUserID:
 			if s := b.scalar(j); s >= 0 && bytes.HasPrefix(b.bytes(s), []byte("S-1-")) {
-				b.system("UserID", j)
+				b.system(userID, j)
 			} else {
 				keep = true
 			}
-		case "EventType":
+		case flatEventType:
 			s := b.scalar(j)
 			if s >= 0 {
 				keep = !isSeverity(string(b.bytes(s)))
 				audit = audit || bytes.HasPrefix(b.bytes(s), []byte("AUDIT_"))
 			}
-		case "SeverityValue":
+		case flatSeverity:
 			severity = j
-		case "@timestamp", "TimeGenerated":
+		case flatTimestamp:
 			if s := b.stamp(j); s.ok && !timestamp.ok {
 				timestamp = s
 			}
-		case "EventTime", "TimeCreated":
+		case flatTime:
 			if s := b.stamp(j); s.ok && (!local.ok || s.zoned && !local.zoned) {
 				local = s
 			} else {
 				keep = !s.ok
 			}
-		case "EventReceivedTime":
+		case flatReceived:
 			wall = b.stamp(j)
-		case "Message":
+		case flatMessage:
 			b.message = j
-		case "EventData":
+		case flatEventData:
 			keep = !b.xmlData(j)
-		case "Properties":
+		case flatProperties:
 			b.properties(j)
-		case "AccountName", "Domain", "AccountType":
+		case flatAccount:
 			keep = !nxUser
-		default:
-			keep = !shipper[string(name)] && (!analytics || !logAnalytics[string(name)])
+		case flatAnalytics:
+			keep = !analytics
+		case flatAccountType, flatTenant, flatShipper:
 		}
 		if keep && analytics {
 			if s := b.scalar(j); s >= 0 && b.doc.nodes[s].from == b.doc.nodes[s].to {
@@ -819,7 +941,7 @@ func (b *builder) flat(i int) error {
 			}
 		}
 		if keep {
-			b.field(b.intern(name), j)
+			b.field(name.text, j)
 		}
 	}
 	if !b.hasID || b.ev.Channel == "" && b.ev.Provider == "" {
@@ -849,25 +971,6 @@ func isSeverity(s string) bool {
 		return true
 	}
 	return false
-}
-
-// shipper holds the members that the log shipper added to the record.
-var shipper = set("@version", "Severity", "SourceModuleName", "SourceModuleType", "host", "port", "tags",
-	"Category", "ERROR_EVT_UNRESOLVED", "ProviderGuid", "ProviderId", "ActivityID", "RelatedActivityID",
-	"LevelDisplayName", "OpcodeDisplayName", "TaskDisplayName", "KeywordsDisplayNames", "ContainerLog",
-	"MatchedQueryIds", "Bookmark", "Qualifiers", "RelatedActivityId", "PSComputerName", "RunspaceId",
-	"PSShowComputerName")
-
-// logAnalytics holds the columns that are the table's.
-var logAnalytics = set("TenantId", "SourceSystem", "EventOriginId", "MG", "ManagementGroupName", "Type",
-	"_ResourceId", "TimeCollected", "SourceComputerId", "Activity", "EventLevelName", "AzureDeploymentID", "Role")
-
-func set(names ...string) map[string]bool {
-	m := make(map[string]bool, len(names))
-	for _, n := range names {
-		m[n] = true
-	}
-	return m
 }
 
 // xmlData reads an EventData that is XML in a string.

@@ -263,7 +263,13 @@ func (r *reader) broken(n int, err error) {
 	pos := w.Pos() + int64(n)
 	again := r.resync && pos <= r.failed
 	if !again {
-		kind, detail := source.Corrupt, func() string { return fmt.Sprintf("broken JSON (line %d): %v", w.LineAt(n), err) }
+		kind, detail := source.Corrupt, func() string {
+			at := n
+			if syntax := (*syntaxError)(nil); errors.As(err, &syntax) {
+				at = syntax.at
+			}
+			return fmt.Sprintf("broken JSON (line %d): %v", w.LineAt(at), err)
+		}
 		switch err {
 		case errShort:
 			kind, detail = source.Truncated, func() string { return "the input ends inside a JSON object" }

@@ -18,7 +18,7 @@ func (d *document) tree(i int) string {
 		for j := i + 1; j < int(n.next); j = int(d.nodes[j].next) {
 			part := d.tree(j)
 			if n.kind == object {
-				part = fmt.Sprintf("%q:%s", d.name(j), part)
+				part = fmt.Sprintf("%q:%s", d.name(j).text, part)
 			}
 			parts = append(parts, part)
 		}

@@ -56,7 +56,8 @@ func parseStamp(b []byte) stamp {
 			exact = i >= from
 		}
 	}
-	s := stamp{t: time.Date(year, time.Month(f[0]), f[1], f[2], f[3], f[4], nanos, time.UTC), ok: true, exact: exact}
+	seconds := 86400*daysBefore(year, f[0]) + int64(86400*(f[1]-1)+3600*f[2]+60*f[3]+f[4])
+	s := stamp{t: time.Unix(seconds, int64(nanos)).UTC(), ok: true, exact: exact}
 	switch zone := bytes.TrimSpace(b[i:]); {
 	case len(zone) == 0:
 	case string(zone) == "Z" || string(zone) == "z" || string(zone) == "UTC" || string(zone) == "GMT":
@@ -85,6 +86,20 @@ func parseStamp(b []byte) stamp {
 		return stamp{}
 	}
 	return s
+}
+
+// daysBefore returns how many days lie between 1970 and the first of a month of
+// the Gregorian calendar.
+func daysBefore(year, month int) int64 {
+	// Years counted from March end with the leap day. One cycle of 400 years
+	// more keeps them positive.
+	year += 400
+	if month < 3 {
+		year--
+		month += 12
+	}
+	leap := year/4 - year/100 + year/400
+	return int64(365*year+leap+(153*(month-3)+2)/5) - 719468 - 146097
 }
 
 // digits reads up to limit digits at b[i:] and returns how many there were.
