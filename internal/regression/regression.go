@@ -24,11 +24,13 @@ import (
 
 	"ashiato/internal/event"
 	"ashiato/internal/normalize"
+	"ashiato/internal/provenance"
 	"ashiato/internal/ruleset"
 	"ashiato/internal/sigma"
 	"ashiato/internal/sigma/correlation"
 	"ashiato/internal/source"
 	"ashiato/internal/source/files"
+	"ashiato/internal/world"
 )
 
 // InfoName is the name of the files that describe tests.
@@ -106,9 +108,55 @@ func recording(i *sigma.RegressionInfo, t sigma.RegressionTest) (string, bool) {
 // Result is the outcome of some tests: one for each rule and recording.
 type Result struct {
 	Passed, Failed int
-	// Failures says what did not hold, one line each, beginning with the
-	// info.yml's name and line.
-	Failures []string
+	Failures       []Failure
+}
+
+// Failure is a test that did not hold for a rule.
+type Failure struct {
+	File string // the info.yml
+	Line int    // of the test
+	Test string // the test's name
+	Msg  string
+	// Rule and Recording are set where the rule was tried and fires too seldom.
+	Rule      *sigma.Rule
+	Recording string
+	// Fired is what the rule fired for, if that is in question: the first
+	// maxListed in the order of event.EvidenceRef. More is how many follow.
+	Fired []Fired
+	More  int
+}
+
+// String returns "file:line: test "name": message".
+func (f Failure) String() string {
+	return fmt.Sprintf("%s:%d: test %q: %s", f.File, f.Line, f.Test, f.Msg)
+}
+
+// Fired is a record that a rule fired for, and what it found in it; of a
+// correlation the record that decided it.
+type Fired struct {
+	Ref    event.EvidenceRef
+	Fields []event.Field
+}
+
+// maxListed bounds the records that a failure lists.
+const maxListed = 10
+
+// tally is how often a rule fired, and the first records of it.
+type tally struct {
+	count int
+	fired []Fired
+}
+
+func (t *tally) add(f Fired) {
+	t.count++
+	if t.fired = append(t.fired, f); len(t.fired) >= 8*maxListed {
+		t.trim()
+	}
+}
+
+func (t *tally) trim() {
+	slices.SortFunc(t.fired, func(a, b Fired) int { return a.Ref.Compare(b.Ref) })
+	t.fired = slices.Clone(t.fired[:min(len(t.fired), maxListed)])
 }
 
 // Runner runs tests on one set of rules.
@@ -119,8 +167,8 @@ type Runner struct {
 }
 
 // NewRunner returns a Runner.
-func NewRunner(set *ruleset.Set, opt sigma.Options) *Runner {
-	engine, _ := sigma.Compile(set.Rules, opt) // what it refuses is not in the set
+func NewRunner(set *ruleset.Set) *Runner {
+	engine, _ := sigma.Compile(set.Rules, set.Options) // what it refuses is not in the set
 	r := &Runner{set: set, engine: engine, rules: map[string]*sigma.Rule{}}
 	for _, x := range engine.Rules() {
 		r.rules[x.ID] = x
@@ -134,36 +182,49 @@ func NewRunner(set *ruleset.Set, opt sigma.Options) *Runner {
 // Run runs the tests of one file. The error is ctx's.
 func (r *Runner) Run(ctx context.Context, info *sigma.RegressionInfo) (Result, error) {
 	var res Result
-	fail := func(t sigma.RegressionTest, format string, args ...any) {
+	fail := func(t sigma.RegressionTest, format string, args ...any) *Failure {
 		res.Failed++
-		res.Failures = append(res.Failures, fmt.Sprintf("%s:%d: test %q: ", info.File, t.Line, t.Name)+fmt.Sprintf(format, args...))
+		res.Failures = append(res.Failures, Failure{File: info.File, Line: t.Line, Test: t.Name, Msg: fmt.Sprintf(format, args...)})
+		return &res.Failures[len(res.Failures)-1]
 	}
 	for _, t := range info.Tests {
 		path, ok := recording(info, t)
 		if !ok {
-			fail(t, "there is no recording %s", t.Path)
+			for _, ref := range info.Rules {
+				fail(t, "the recording is absent, so rule %q could not be tried: no folder around the info.yml has %s, and it is not beside it", ref.Title, t.Path)
+			}
 			continue
 		}
-		counts, events, problems, err := r.count(ctx, path)
+		fired, events, problems, err := r.count(ctx, path)
 		if err != nil {
 			return res, err
 		}
 		for _, ref := range info.Rules {
 			rule := r.rules[ref.ID]
-			n := counts[rule]
+			got := fired[rule]
+			if got == nil {
+				got = &tally{}
+			}
 			switch {
 			case rule == nil:
 				fail(t, "no loaded rule has the id %s (%s)", ref.ID, ref.Title)
 			case events == 0:
 				why := "it holds none"
 				if len(problems) > 0 {
-					why = problems[0].Error()
+					why = string(problems[0].Kind) + ": " + problems[0].Detail
 				}
 				fail(t, "no event could be read from %s: %s", t.Path, why)
-			case t.MatchCount != nil && n != *t.MatchCount:
-				fail(t, "rule %q fires %s in %s, and match_count is %d", rule.Title, times(n), t.Path, *t.MatchCount)
-			case t.MatchCount == nil && n == 0:
-				fail(t, "rule %q does not fire in %s", rule.Title, t.Path)
+			case t.MatchCount != nil && got.count != *t.MatchCount, got.count == 0 && t.MatchCount == nil:
+				want := "at least once"
+				if t.MatchCount != nil {
+					want = times(*t.MatchCount) + " (match_count)"
+				}
+				f := fail(t, "rule %q must fire %s and fires %s, in %s of %s", rule.Title, want, times(got.count), plural(events, "event"), t.Path)
+				got.trim()
+				f.Fired, f.More = got.fired, got.count-len(got.fired)
+				if t.MatchCount == nil || got.count < *t.MatchCount {
+					f.Rule, f.Recording = rule, path
+				}
 			default:
 				res.Passed++
 			}
@@ -173,22 +234,42 @@ func (r *Runner) Run(ctx context.Context, info *sigma.RegressionInfo) (Result, e
 }
 
 func times(n int) string {
-	if n == 1 {
+	switch n {
+	case 0:
+		return "never"
+	case 1:
 		return "once"
 	}
 	return fmt.Sprintf("%d times", n)
 }
 
+func plural(n int64, what string) string {
+	if n == 1 {
+		return "the one " + what
+	}
+	return fmt.Sprintf("the %d %ss", n, what)
+}
+
 // count tells how often each rule and correlation fires in a recording.
 // Rules that only correlations hear count too: the test is of them.
-func (r *Runner) count(ctx context.Context, path string) (map[*sigma.Rule]int, int64, []source.Problem, error) {
-	counts := map[*sigma.Rule]int{}
+func (r *Runner) count(ctx context.Context, path string) (map[*sigma.Rule]*tally, int64, []source.Problem, error) {
+	fired := map[*sigma.Rule]*tally{}
+	add := func(rule *sigma.Rule, e *event.Event, fields []event.Field) {
+		if fired[rule] == nil {
+			fired[rule] = &tally{}
+		}
+		fired[rule].add(Fired{e.Ref, slices.Clone(fields)})
+	}
 	var mu sync.Mutex
 	m := r.engine.Matcher()
 	correlations := r.set.Engine.Correlations()
 	var state *correlation.State
 	if correlations != nil {
 		state = correlations.State(correlation.Limits{})
+	}
+	var joins *provenance.Builder
+	if correlations != nil && correlations.Pseudo() {
+		joins = provenance.NewBuilder(world.New(world.Limits{}))
 	}
 	var matches []sigma.Match
 	var told []correlation.Observation
@@ -197,9 +278,12 @@ func (r *Runner) count(ctx context.Context, path string) (map[*sigma.Rule]int, i
 		defer mu.Unlock()
 		for _, e := range batch {
 			normalize.Event(e)
+			if joins != nil {
+				joins.Add(e)
+			}
 			matches = m.Match(e, matches[:0])
 			for _, x := range matches {
-				counts[x.Rule]++
+				add(x.Rule, e, x.Fields)
 			}
 			if state != nil && len(matches) > 0 {
 				told = correlations.Observe(e, matches, nil, told[:0])
@@ -212,11 +296,14 @@ func (r *Runner) count(ctx context.Context, path string) (map[*sigma.Rule]int, i
 	if err := ctx.Err(); err != nil {
 		return nil, 0, nil, err
 	}
+	if joins != nil {
+		state.Resolve(provenance.NewBelonging(joins.Build()).Of)
+	}
 	if state != nil {
 		for _, ep := range state.Close() {
-			counts[ep.Correlation.Rule]++
+			add(ep.Correlation.Rule, ep.Event, ep.Matched)
 		}
 	}
 	slices.SortStableFunc(problems, func(a, b source.Problem) int { return strings.Compare(a.File, b.File) })
-	return counts, stats.Events, problems, nil
+	return fired, stats.Events, problems, nil
 }

@@ -16,16 +16,17 @@ import (
 
 	"ashiato/internal/event"
 	"ashiato/internal/normalize"
+	"ashiato/internal/provenance"
 	"ashiato/internal/ruleset"
 	"ashiato/internal/sigma"
 	"ashiato/internal/sigma/correlation"
 	"ashiato/internal/source"
 	"ashiato/internal/source/files"
+	"ashiato/internal/world"
 )
 
 // Options say what to measure.
 type Options struct {
-	Sigma sigma.Options
 	// Sample is how many records of each log source a rule is timed on; 0 means
 	// no timing.
 	Sample int
@@ -72,6 +73,7 @@ type measurement struct {
 	counts map[route]int64
 	pools  map[string]*pool // by log source
 	state  *correlation.State
+	joins  *provenance.Builder // nil unless a correlation asks what events belong to
 	// wanted remembers which log sources want records of a route.
 	wanted  map[route][]*pool
 	sources map[string]*sigma.Rule // a rule of each log source
@@ -107,7 +109,7 @@ const maxRoutes = 1 << 16
 
 // Measure reads paths and measures every rule of a set. The error is ctx's.
 func Measure(ctx context.Context, set *ruleset.Set, paths []string, opt Options) (*Result, error) {
-	engine, _ := sigma.Compile(set.Rules, opt.Sigma) // what it refuses is not in the set
+	engine, _ := sigma.Compile(set.Rules, set.Options) // what it refuses is not in the set
 	m := &measurement{
 		hits: map[*sigma.Rule]int64{}, counts: map[route]int64{}, pools: map[string]*pool{},
 		wanted: map[route][]*pool{}, sources: map[string]*sigma.Rule{},
@@ -123,6 +125,9 @@ func Measure(ctx context.Context, set *ruleset.Set, paths []string, opt Options)
 	correlations := set.Engine.Correlations()
 	if correlations != nil {
 		m.state = correlations.State(correlation.Limits{})
+		if correlations.Pseudo() {
+			m.joins = provenance.NewBuilder(world.New(world.Limits{}))
+		}
 	}
 	matchers := sync.Pool{New: func() any { return engine.Matcher() }}
 	stats, problems := files.Scan(ctx, paths, files.Options{Jobs: opt.Jobs, Progress: opt.Progress}, func(batch []*event.Event) {
@@ -151,6 +156,9 @@ func Measure(ctx context.Context, set *ruleset.Set, paths []string, opt Options)
 		}
 		for _, e := range batch {
 			m.note(e, opt.Sample > 0)
+			if m.joins != nil {
+				m.joins.Add(e)
+			}
 		}
 	})
 	if err := ctx.Err(); err != nil {
@@ -172,9 +180,12 @@ func Measure(ctx context.Context, set *ruleset.Set, paths []string, opt Options)
 		}
 		if sample := m.pools[key(r)].events; opt.Sample > 0 && len(sample) > 0 {
 			row.Sampled = len(sample)
-			row.Cost = timed(r, sample, opt.Sigma)
+			row.Cost = timed(r, sample, set.Options)
 		}
 		res.Rows = append(res.Rows, row)
+	}
+	if m.joins != nil {
+		m.state.Resolve(provenance.NewBelonging(m.joins.Build()).Of)
 	}
 	if m.state != nil {
 		for _, ep := range m.state.Close() {
@@ -257,7 +268,7 @@ func Visibility(ctx context.Context, set *ruleset.Set, paths []string, opt Optio
 	}
 	var out []Sight
 	for _, r := range set.Rules {
-		x, err := sigma.NewExplainer(r, opt.Sigma, nil)
+		x, err := sigma.NewExplainer(r, set.Options, nil)
 		if err != nil {
 			return nil, stats, problems, err
 		}

@@ -54,7 +54,7 @@ func TestShippedRules(t *testing.T) {
 		t.Error("the pack holds filters, which are for users")
 	}
 	compiled, errs := sigma.Compile(rules.Rules, sigma.Options{})
-	correlations, more := sigma.Correlate(rules.Correlations, compiled.Rules(), sigma.CorrelateOptions{})
+	correlations, more := sigma.Correlate(rules.Correlations, compiled.Rules(), sigma.CorrelateOptions{PseudoFields: true})
 	for _, err := range slices.Concat(errs, more) {
 		t.Error(err)
 	}

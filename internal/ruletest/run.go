@@ -8,7 +8,9 @@ import (
 
 	"ashiato/internal/detect"
 	"ashiato/internal/normalize"
+	"ashiato/internal/provenance"
 	"ashiato/internal/sigma/correlation"
+	"ashiato/internal/world"
 )
 
 // Result is the outcome of one file.
@@ -78,8 +80,12 @@ func run(engine *detect.Engine, w *detect.Worker, rules []*detect.Rule, file str
 	}
 	fired := map[*detect.Rule]detect.Detection{}
 	var state *correlation.State
+	var joins *provenance.Builder
 	if set := engine.Correlations(); set != nil {
 		state = set.State(correlation.Limits{})
+		if set.Pseudo() {
+			joins = provenance.NewBuilder(world.New(world.Limits{}))
+		}
 	}
 	var found []detect.Detection
 	var told []correlation.Observation
@@ -88,10 +94,16 @@ func run(engine *detect.Engine, w *detect.Worker, rules []*detect.Rule, file str
 		e.Data = slices.Clone(raw.Data)
 		normalize.Event(&e)
 		found, told = w.Observe(&e, nil, found, told)
+		if joins != nil {
+			joins.Add(&e)
+		}
 	}
 	if state != nil {
 		for _, o := range told {
 			state.Add(o)
+		}
+		if joins != nil {
+			state.Resolve(provenance.NewBelonging(joins.Build()).Of)
 		}
 		found = engine.Correlated(state.Close(), found)
 	}

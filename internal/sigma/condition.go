@@ -20,7 +20,7 @@ func splitCondition(n *node) ([]word, *fault) {
 	var words []word
 	s := n.text
 	if len(s) > maxCondition {
-		return nil, faultf(n.at, "the condition is longer than %d bytes", maxCondition)
+		return nil, faultf(n.at, "the condition is longer than %d bytes", maxCondition).withHint("give searches names that begin alike, and write 1 of name*")
 	}
 	for i := 0; i < len(s); {
 		at := place{n.at.line, n.at.column + i}

@@ -125,11 +125,11 @@ func (c *Correlation) Field(base int, name string) string {
 
 // PseudoFields are names that group-by accepts beyond the fields of records:
 // what an event belongs to in the provenance graph.
-var PseudoFields = []string{"ProcessTree", "LogonSession", "Volume"}
+var PseudoFields = [...]string{"ProcessTree", "LogonSession", "Volume"}
 
 // Pseudo reports whether a field is a pseudo-field for the base at a position.
 func (c *Correlation) Pseudo(base int, name string) bool {
-	return slices.Contains(PseudoFields, c.Field(base, name))
+	return slices.Contains(PseudoFields[:], c.Field(base, name))
 }
 
 func (c *Correlation) pseudo() (string, bool) {
@@ -643,7 +643,7 @@ func (k *correlator) link(c *Correlation, path []*Correlation) *fault {
 				for _, p := range append(path[i:], x) {
 					names = append(names, strconv.Quote(p.Rule.Title))
 				}
-				return faultf(ref.at, "correlations name each other in a circle: %s", strings.Join(names, " names "))
+				return faultf(ref.at, "correlations name each other in a circle: %s", strings.Join(names, " names ")).withHint("let one of them name only rules")
 			}
 			if len(path) > MaxDepth {
 				return faultf(ref.at, "correlations are chained more than %d levels deep", MaxDepth)

@@ -2,6 +2,7 @@ package sigma_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -21,6 +23,7 @@ import (
 	"ashiato/internal/sigma"
 	"ashiato/internal/source/evtx"
 	"ashiato/internal/source/files"
+	"ashiato/rules"
 )
 
 // titles of what both evaluators say.
@@ -33,79 +36,143 @@ func fast(m *sigma.Matcher, e *event.Event) []string {
 }
 
 func slow(r *sigma.Reference, e *event.Event) []string {
-	var out []string
-	for _, rule := range r.Match(e) {
-		out = append(out, rule.Title)
-	}
-	return out
+	return titles(r.Match(e))
 }
 
 // full asks for every record of the recordings instead of a sample.
 func full() bool { return os.Getenv("ASHIATO_FULL") == "1" }
 
-// TestEngineAgreesWithReferenceOnRecordings runs every public rule over every
-// n-th record of the recordings, over every record with ASHIATO_FULL=1, by both
-// evaluators.
+// TestEngineAgreesWithReferenceOnRecordings runs every rule, public and shipped,
+// over the recordings by both evaluators: over a sample, chosen by the records'
+// hashes, or with ASHIATO_FULL=1 over every event of every recording there is.
 func TestEngineAgreesWithReferenceOnRecordings(t *testing.T) {
-	root := corpus.Dir(t, "evtx")
-	rules, _ := loadPublic(t)
-	n := 300
+	public, _ := loadPublic(t)
+	o := newOracle(t, append(slices.Clone(public), shippedRules(t)...), sigma.Options{Placeholders: placeholders})
 	if full() {
-		n = 1
+		o.run(t, 1, corpus.Dir(t, "."))
+	} else {
+		o.run(t, 8, corpus.Dir(t, "evtx"), corpus.Dir(t, "sigma/regression_data"), corpus.Dir(t, "otrf/atomic/windows/privilege_escalation"))
 	}
-	agree(t, rules, sample(t, root, n))
+	if len(o.rules) < 3200 || o.events.Load() < 1000 || o.matches.Load() == 0 {
+		t.Errorf("%d rules, %d events and %d matches prove nothing", len(o.rules), o.events.Load(), o.matches.Load())
+	}
 }
 
-// TestEngineAgreesWithReferenceOnCaptures does the same with captures in JSON,
-// whose records have their fields in other layouts.
-func TestEngineAgreesWithReferenceOnCaptures(t *testing.T) {
-	root := corpus.Dir(t, "otrf/atomic/windows/privilege_escalation")
-	n := uint16(20)
-	if full() {
-		root, n = corpus.Dir(t, "otrf"), 100
-	}
-	rules, _ := loadPublic(t)
-	var mu sync.Mutex
-	var events []*event.Event
-	files.Scan(t.Context(), []string{root}, files.Options{}, func(batch []*event.Event) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, e := range batch {
-			if binary.LittleEndian.Uint16(e.Ref.SHA256[:])%n == 0 {
-				events = append(events, e)
-			}
+// placeholders give the rules that need them something that occurs.
+var placeholders = map[string][]string{
+	"Administrators": {"Administrator", "*adm*"}, "Admins_Workstations": {"*WS*"}, "DC-MACHINE-NAME": {"*DC*$"},
+	"DomainControllers": {"*DC*"}, "ServerSystems": {"*SRV*"}, "Workstations": {"WORKSTATION*", "*PC*"},
+	"dc_ip_addresses": {"172.18.*", "10.0.0.?"}, "dc_machine_accounts": {"*DC*$"}, "domain_controller_hostnames": {"*DC*"},
+	"internal_domains": {"*.local"}, "known_cdcs": {"*DC*"}, "legit_ips": {"192.168.*"}, "userdomain": {"MORDOR"},
+}
+
+// shippedRules returns the rules of the shipped pack for single events.
+func shippedRules(t testing.TB) []*sigma.Rule {
+	var pack sigma.Collection
+	err := fs.WalkDir(rules.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".yml") {
+			return err
 		}
+		data, err := fs.ReadFile(rules.FS(), path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(pack.Parse(path, data)...)
 	})
-	for _, e := range events {
-		normalize.Event(e)
+	if err != nil || len(pack.Rules) == 0 {
+		t.Fatalf("%d rules, %v", len(pack.Rules), err)
 	}
-	agree(t, rules, events)
+	return pack.Rules
 }
 
-// agree compares the evaluators on events, in four parts at once.
-func agree(t *testing.T, rules []*sigma.Rule, events []*event.Event) {
-	engine, _ := sigma.Compile(rules, sigma.Options{})
-	var matches atomic.Int64
-	var parts sync.WaitGroup
-	workers := runtime.GOMAXPROCS(0)
-	for w := range workers {
-		parts.Go(func() {
-			m, r := engine.Matcher(), sigma.NewReference(engine.Rules(), sigma.Options{})
-			for i := w; i < len(events); i += workers {
-				e := events[i]
-				got, want := fast(m, e), slow(r, e)
-				if !slices.Equal(got, want) {
-					t.Errorf("%s record %d: engine %q, reference %q", e.Ref.File, e.Ref.RecordID, got, want)
+// oracle compares the evaluators, event by event.
+type oracle struct {
+	engine *sigma.Engine
+	rules  []*sigma.Rule
+	opt    sigma.Options
+
+	events, matches, differences atomic.Int64
+	held                         sync.Map // rules that held for some event
+}
+
+func newOracle(t testing.TB, rules []*sigma.Rule, opt sigma.Options) *oracle {
+	engine, errs := sigma.Compile(rules, opt)
+	for _, err := range errs {
+		t.Errorf("not compiled: %v", err)
+	}
+	return &oracle{engine: engine, rules: engine.Rules(), opt: opt}
+}
+
+// maxDifferences is how many differences are described.
+const maxDifferences = 20
+
+// run compares the evaluators on one in n of the events under the paths, with as
+// many workers as there are processors.
+func (o *oracle) run(t *testing.T, n uint16, paths ...string) {
+	start := time.Now()
+	batches := make(chan []*event.Event, runtime.GOMAXPROCS(0))
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			m, r := o.engine.Matcher(), sigma.NewReference(o.rules, o.opt)
+			for batch := range batches {
+				for _, e := range batch {
+					normalize.Event(e)
+					o.compare(t, m, r, e)
 				}
-				matches.Add(int64(len(got)))
 			}
 		})
 	}
-	parts.Wait()
-	t.Logf("%d rules, %d events, %d matches", len(engine.Rules()), len(events), matches.Load())
-	if len(events) < 100 || matches.Load() == 0 {
-		t.Errorf("%d events and %d matches prove nothing", len(events), matches.Load())
+	said := int64(0)
+	stats, problems := files.Scan(t.Context(), paths, files.Options{Progress: func(p files.Progress) {
+		if done := o.events.Load(); done >= said+25_000 {
+			said = done
+			t.Logf("%v: %d files, %d events compared, %d matches, %d differences",
+				time.Since(start).Round(time.Second), p.Files, done, o.matches.Load(), o.differences.Load())
+		}
+	}}, func(batch []*event.Event) {
+		batches <- slices.DeleteFunc(batch, func(e *event.Event) bool { return binary.LittleEndian.Uint16(e.Ref.SHA256[:])%n != 0 })
+	})
+	close(batches)
+	workers.Wait()
+
+	lost, held := 0, 0
+	o.held.Range(func(any, any) bool { held++; return true })
+	for _, p := range problems {
+		lost += p.Lost
 	}
+	if done := o.events.Load(); n == 1 && done != stats.Events {
+		t.Errorf("%d events compared of %d", done, stats.Events)
+	}
+	t.Logf("%d rules, %d files, %d events read (%d records without an event), %d compared, %d matches of %d rules, %d differences, %v",
+		len(o.rules), stats.FilesRead, stats.Events, lost, o.events.Load(), o.matches.Load(), held, o.differences.Load(), time.Since(start).Round(time.Second))
+}
+
+func (o *oracle) compare(t *testing.T, m *sigma.Matcher, r *sigma.Reference, e *event.Event) {
+	var got []*sigma.Rule
+	for _, match := range m.Match(e, nil) {
+		got = append(got, match.Rule)
+	}
+	want := r.Match(e)
+	o.events.Add(1)
+	o.matches.Add(int64(len(want)))
+	for _, rule := range want {
+		o.held.LoadOrStore(rule, true)
+	}
+	if slices.Equal(got, want) {
+		return
+	}
+	if o.differences.Add(1) <= maxDifferences {
+		t.Errorf("%s offset %d record %d: engine %q, reference %q", e.Ref.File, e.Ref.Offset, e.Ref.RecordID, titles(got), titles(want))
+	}
+}
+
+func titles(rules []*sigma.Rule) []string {
+	var out []string
+	for _, r := range rules {
+		out = append(out, r.Title)
+	}
+	return out
 }
 
 // TestNoAllocationWithoutMatch holds that events without a match cost no

@@ -202,7 +202,10 @@ func TestLint(t *testing.T) {
 		{"a question mark for a star", "  s:\n    Image: 'a*b'\n  f:\n    Image: 'a?b'\n  condition: s and not f\n", ""},
 		{"letter case of a field", "  s:\n    image: a\n  condition: s\n", "did you mean Image?"},
 		{"a letter of a field", "  s:\n    CommandLines: a\n  condition: s\n", "did you mean CommandLine?"},
-		{"a field of other records", "  s:\n    QueryName: a\n  condition: s\n", "have no field QueryName"},
+		{"a field of other records", "  s:\n    QueryName: a\n  condition: s\n", "have no field QueryName, so the rule cannot match them"},
+		{"a field of other records beside one", "  s:\n    - QueryName: a\n    - Image: a\n  condition: s\n", "have no field QueryName, so this part of the rule never holds"},
+		{"a field of other records in a filter", "  s:\n    Image: a\n  f:\n    QueryName: a\n  condition: s and not f\n", "have no field QueryName, so this exclusion never applies"},
+		{"a negated filter twice", "  s:\n    Image: a\n  f:\n    QueryName: a\n  condition: s and not (not f)\n", "have no field QueryName, so the rule cannot match them"},
 		{"absence of such a field", "  s:\n    QueryName: null\n    Image: a\n  condition: s\n", ""},
 		{"fields of both logs", "  s:\n    NewProcessName: a\n    OriginalFileName: b\n    EventID: 1\n  condition: s\n", ""},
 	} {

@@ -87,20 +87,28 @@ func compileGlob(p pattern) globMatcher {
 	return g
 }
 
-// match reports whether the pattern matches the whole of s, which is folded
-// unless the pattern is cased.
-func (g *globMatcher) match(s []byte) bool {
-	switch g.shape {
+// match reports whether a pattern of a simple shape matches the whole of s.
+func (shape globShape) match(s, text []byte) bool {
+	switch shape {
 	case everyGlob:
 		return true
 	case exactGlob:
-		return bytes.Equal(s, g.text)
+		return bytes.Equal(s, text)
 	case prefixGlob:
-		return bytes.HasPrefix(s, g.text)
+		return bytes.HasPrefix(s, text)
 	case suffixGlob:
-		return bytes.HasSuffix(s, g.text)
+		return bytes.HasSuffix(s, text)
 	case containsGlob:
-		return bytes.Contains(s, g.text)
+		return bytes.Contains(s, text)
+	}
+	return false
+}
+
+// match reports whether the pattern matches the whole of s, which is folded
+// unless the pattern is cased.
+func (g *globMatcher) match(s []byte) bool {
+	if g.shape != generalGlob {
+		return g.shape.match(s, g.text)
 	}
 	if !bytes.Contains(s, g.needle) {
 		return false

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/bits"
 	"slices"
-	"strings"
 
 	"ashiato/internal/sigma/logsource"
 )
@@ -21,6 +20,7 @@ import (
 // group is the rules of one log source.
 type group struct {
 	number int
+	of     LogSource // without its definition
 	source logsource.Matcher
 	// always are the rules without a witness.
 	always []int32
@@ -29,12 +29,13 @@ type group struct {
 	keywords *fieldIndex
 }
 
-// fieldIndex finds the witnesses of one field.
+// fieldIndex finds the witnesses of one field. Its lists of rules are in the
+// Engine's lists.
 type fieldIndex struct {
 	slot int32
-	// exact and tails are the rules by the number of a whole value and of a last
-	// path component.
-	exact, tails [][]int32
+	// exact, tails and exts are the rules by the number of a whole value, of a last
+	// path component and of an extension.
+	exact, tails, exts []span
 	// direct tests are tried whenever the field is there.
 	direct []directTest
 	grams  *gramIndex // nil if there is nothing to look for
@@ -44,7 +45,7 @@ type fieldIndex struct {
 
 type directTest struct {
 	test  int32
-	rules []int32
+	rules span
 }
 
 // witness is a set of tests of which at least one holds whenever a condition
@@ -57,92 +58,138 @@ type witness struct {
 
 func (c *compiler) index() {
 	e := c.engine
-	common := commonGrams(e.tests)
-	e.common = common
-	for i := range e.tests {
-		e.tests[i].finish(common)
-	}
 	c.costs = make([]float64, len(e.tests))
+	groups := map[LogSource]*group{}
+	groupOf := make([]*group, len(e.rules))
 	for i := range e.rules {
-		c.arrange(e.rules[i].root)
-		e.rules[i].entry = c.generate(e.rules[i].root, isTrue, isFalse)
-	}
-	groups := map[string]*group{}
-	byTest := map[*group]map[int32][]int32{}
-	for i, r := range e.rules {
-		l := r.rule.LogSource
-		key := l.Category + "\x00" + l.Product + "\x00" + l.Service
+		r := &e.rules[i]
+		c.arrange(c.roots[i])
+		r.entry = c.generate(c.roots[i], isTrue, isFalse)
+		c.flatten(r, c.roots[i])
+		key := r.rule.LogSource
+		key.Definition = ""
 		g := groups[key]
 		if g == nil {
-			g = &group{source: r.rule.fields}
+			g = &group{number: len(e.groups), of: key, source: r.rule.fields}
 			groups[key] = g
 			e.groups = append(e.groups, g)
-			byTest[g] = map[int32][]int32{}
 		}
-		w := c.witness(r.root)
+		groupOf[i] = g
+	}
+	// The first choice of witnesses tells which fields have to be looked at for
+	// many rules. The second leaves out those that few need.
+	c.pass = 1
+	used := make([]map[int32]map[int32]bool, len(e.groups)) // by group and slot: the tests
+	for i, g := range groupOf {
+		if used[g.number] == nil {
+			used[g.number] = map[int32]map[int32]bool{}
+		}
+		for _, t := range c.witness(c.roots[i]).tests {
+			s := e.tests[t].slot
+			if used[g.number][s] == nil {
+				used[g.number][s] = map[int32]bool{}
+			}
+			used[g.number][s][t] = true
+		}
+	}
+	c.pass = 2
+	byTest := make([]map[int32][]int32, len(e.groups))
+	for i, g := range groupOf {
+		c.used = used[g.number]
+		w := c.witness(c.roots[i])
 		if !w.ok {
 			g.always = append(g.always, int32(i))
 			continue
 		}
+		if byTest[g.number] == nil {
+			byTest[g.number] = map[int32][]int32{}
+		}
 		for _, t := range w.tests {
-			byTest[g][t] = append(byTest[g][t], int32(i))
+			byTest[g.number][t] = append(byTest[g.number][t], int32(i))
 		}
 	}
 	for i, g := range e.groups {
-		g.number = i
-		g.build(e, byTest[g], common)
+		g.build(e, byTest[i])
 	}
 }
 
-func (g *group) build(e *Engine, byTest map[int32][]int32, common *gramCounts) {
-	bySlot := map[int32][]int32{}
-	for id := range byTest {
-		bySlot[e.tests[id].slot] = append(bySlot[e.tests[id].slot], id)
-	}
-	slots := make([]int32, 0, len(bySlot))
-	for s := range bySlot {
-		slots = append(slots, s)
-	}
-	slices.Sort(slots)
-	for _, s := range slots {
-		ids := bySlot[s]
-		slices.Sort(ids)
-		f := fieldIndex{slot: s}
-		var grams []gramEntry
-		for _, id := range ids {
-			t, rules := &e.tests[id], byTest[id]
-			switch needles := t.needles(); {
-			case t.how == byExact && s >= 0:
-				if f.exact == nil {
-					f.exact = make([][]int32, len(e.slots[s].exact.ids))
-				}
-				f.exact[t.id] = rules
-			case t.how == byTail && s >= 0:
-				if f.tails == nil {
-					f.tails = make([][]int32, len(e.slots[s].tails.ids))
-				}
-				f.tails[t.id] = rules
-			case shortest(needles) >= 2:
-				for i := range needles {
-					grams = append(grams, gramEntry{needle: needles[i].text, test: id, rules: rules})
-				}
-			default:
-				f.direct = append(f.direct, directTest{id, rules})
-			}
+// list writes down numbers of rules.
+func (e *Engine) list(rules []int32) span {
+	from := uint32(len(e.lists))
+	e.lists = append(e.lists, rules...)
+	return span{from, uint32(len(e.lists))}
+}
+
+func (g *group) build(e *Engine, byTest map[int32][]int32) {
+	ids := slices.Collect(maps.Keys(byTest))
+	slices.SortFunc(ids, func(a, b int32) int {
+		if n := cmp.Compare(e.tests[a].slot, e.tests[b].slot); n != 0 {
+			return n
 		}
-		f.grams = newGramIndex(grams, common)
+		return cmp.Compare(a, b)
+	})
+	for len(ids) > 0 {
+		s, n := e.tests[ids[0]].slot, 0
+		for n < len(ids) && e.tests[ids[n]].slot == s {
+			n++
+		}
+		f := e.newFieldIndex(s, ids[:n], byTest)
 		if s < 0 {
-			f.needles = grams
 			g.keywords = &f
-			continue
+		} else {
+			g.fields = append(g.fields, f)
 		}
-		g.fields = append(g.fields, f)
+		ids = ids[n:]
 	}
+}
+
+// newFieldIndex makes the index of the tests of a field that are witnesses of
+// rules.
+func (e *Engine) newFieldIndex(slot int32, ids []int32, byTest map[int32][]int32) fieldIndex {
+	f := fieldIndex{slot: slot}
+	put := func(list *[]span, numbers numbering, id int32, rules span) {
+		if *list == nil {
+			*list = make([]span, len(numbers.ids))
+		}
+		(*list)[id] = rules
+	}
+	var grams []gramEntry
+	for _, id := range ids {
+		t, rules := &e.tests[id], e.list(byTest[id])
+		needles := t.needles()
+		switch {
+		case t.how == byExact:
+			put(&f.exact, e.slots[slot].exact, t.id, rules)
+		case t.how == byTail:
+			put(&f.tails, e.slots[slot].tails, t.id, rules)
+		case t.how == byExt:
+			put(&f.exts, e.slots[slot].exts, t.id, rules)
+		case shortest(needles) >= 2:
+			for i := range needles {
+				grams = append(grams, gramEntry{needle: needles[i].text, test: id, rules: rules})
+			}
+		default:
+			f.direct = append(f.direct, directTest{id, rules})
+		}
+	}
+	f.grams = e.newGramIndex(e.seedOf(slot), grams)
+	if slot < 0 {
+		f.needles = grams
+	}
+	return f
+}
+
+// seedOf returns the seed of a slot's field.
+func (e *Engine) seedOf(slot int32) fieldSeed {
+	if slot < 0 {
+		return anyField
+	}
+	return e.slots[slot].seed
 }
 
 // mergeKeywords makes one index of several groups', so that values are searched
 // once.
-func mergeKeywords(groups []*group, common *gramCounts) *fieldIndex {
+func (e *Engine) mergeKeywords(groups []*group) *fieldIndex {
 	var found []*fieldIndex
 	for _, g := range groups {
 		if g.keywords != nil {
@@ -160,7 +207,7 @@ func mergeKeywords(groups []*group, common *gramCounts) *fieldIndex {
 		out.direct = append(out.direct, f.direct...)
 		out.needles = append(out.needles, f.needles...)
 	}
-	out.grams = newGramIndex(out.needles, common)
+	out.grams = e.newGramIndex(anyField, out.needles)
 	return out
 }
 
@@ -169,19 +216,18 @@ func shortest(literals []literal) int {
 	if len(literals) == 0 {
 		return 0
 	}
-	n := len(literals[0].text)
+	n := literals[0].text.len()
 	for i := range literals {
-		n = min(n, len(literals[i].text))
+		n = min(n, literals[i].text.len())
 	}
 	return n
 }
 
 func (c *compiler) witness(n *cnode) witness {
-	if n.witness == nil {
-		w := c.findWitness(n)
-		n.witness = &w
+	if n.pass != c.pass {
+		n.witness, n.pass = c.findWitness(n), c.pass
 	}
-	return *n.witness
+	return n.witness
 }
 
 func (c *compiler) findWitness(n *cnode) witness {
@@ -205,18 +251,41 @@ func (c *compiler) findWitness(n *cnode) witness {
 		return witness{}
 	}
 	item := &c.engine.items[n.item]
-	ws := make([]witness, len(item.values))
-	for i, alts := range item.values {
-		parts := make([]witness, len(alts))
-		for j, t := range alts {
-			parts[j] = c.leaf(t)
+	if !item.all {
+		return c.anyOf(item.tests)
+	}
+	ws := make([]witness, len(item.ends))
+	from := int32(0)
+	for i, to := range item.ends {
+		ws[i], from = c.anyOf(item.tests[from:to]), to
+	}
+	return cheapest(ws)
+}
+
+// opening is what looking at a field of every event costs, as leaf counts.
+const opening = 150
+
+// share is a test's share of what looking at its field costs: the more tests do,
+// the less.
+func (c *compiler) share(slot int32) float64 {
+	if c.used == nil {
+		return 0
+	}
+	return opening / float64(max(len(c.used[slot]), 1))
+}
+
+// anyOf is the witness of the tests' alternatives.
+func (c *compiler) anyOf(tests []int32) witness {
+	out := witness{ok: true, tests: slices.Clone(tests)}
+	for _, t := range tests {
+		cost, ok := c.leaf(t)
+		if !ok {
+			return witness{}
 		}
-		ws[i] = union(parts)
+		out.cost += cost + c.share(c.engine.tests[t].slot)
 	}
-	if item.all {
-		return cheapest(ws)
-	}
-	return union(ws)
+	out.settle()
+	return out
 }
 
 // always is the cost of a witness that every event has.
@@ -242,83 +311,53 @@ func union(ws []witness) witness {
 		out.cost += w.cost
 		out.tests = append(out.tests, w.tests...)
 	}
-	out.cost = min(out.cost, always)
-	slices.Sort(out.tests)
-	out.tests = slices.Compact(out.tests)
+	out.settle()
 	return out
 }
 
-// commonplace is what ordinary events say: literals in it are bad witnesses.
-// Only speed depends on it.
-const commonplace = `
-c:\windows\system32\svchost.exe -k netsvcs -p -s schedule
-c:\windows\system32\cmd.exe /c "c:\windows\system32\cmd.exe" /c /q /d
-\??\c:\windows\system32\conhost.exe 0xffffffff -forcev1
-c:\windows\system32\windowspowershell\v1.0\powershell.exe -noprofile -noninteractive -executionpolicy bypass -command -file -enc -nop -w hidden
-c:\windows\explorer.exe c:\windows\system32\services.exe c:\windows\system32\lsass.exe c:\windows\system32\wbem\wmiprvse.exe
-c:\windows\system32\rundll32.exe c:\windows\syswow64\rundll32.exe c:\windows\system32\shell32.dll
-c:\windows\system32\taskhostw.exe c:\windows\system32\dllhost.exe /processid:{ab8902b4-09ca-4bb6-b78d-a8f59079a8d5}
-c:\windows\system32\net.exe c:\windows\system32\net1.exe c:\windows\system32\reg.exe c:\windows\system32\sc.exe c:\windows\system32\wbem\wmic.exe
-c:\windows\system32\msiexec.exe /v c:\windows\system32\regsvr32.exe /s c:\windows\system32\whoami.exe c:\windows\system32\schtasks.exe
-c:\program files (x86)\google\chrome\application\chrome.exe --type=renderer c:\program files\microsoft office\root\office16\winword.exe
-c:\users\administrator\appdata\local\temp\ c:\users\user\appdata\roaming\microsoft\windows\ c:\users\public\ c:\programdata\microsoft\
-c:\users\user\desktop\ c:\users\user\downloads\ c:\windows\temp\ c:\windows\
-nt authority\system nt authority\network service workgroup system high medium low
-microsoft corporation microsoft windows operating system microsoft® windows® operating system
-windows powershell powershell.exe cmd.exe windows command processor net.exe net1.exe rundll32.exe svchost.exe conhost.exe
-sha1= md5= sha256= imphash= 00000000000000000000000000000000 0x3e7 0x3e4 0x3e5 s-1-5-18 s-1-16-16384 tokenelevationtypedefault
-http:// https:// www. .com .exe .dll .txt .ps1 .bat .tmp .log .dat -c -k /f /d /v /t /add user group service system process start create query
-hklm\system\currentcontrolset\services\ hkcu\software\microsoft\windows\currentversion\ hklm\software\ hku\s-1-5-21-
-binary data dword (0x00000001) dword (0x00000000) setvalue createkey deletekey
-system.management.automation microsoft-windows-sysmon microsoft-windows-security-auditing function param( $env: new-object write-host get-
-true false - 0 1 - `
+func (w *witness) settle() {
+	w.cost = min(w.cost, always)
+	slices.Sort(w.tests)
+	w.tests = slices.Compact(w.tests)
+}
 
 // leaf estimates what a test costs as a witness: in how many of a thousand
-// events that the rule is not about it holds. Only the choice among sound
-// witnesses depends on it.
-func (c *compiler) leaf(id int32) witness {
+// events it makes its rule a candidate, whatever the rule is about. Only the
+// choice among sound witnesses depends on it. It is no witness at all if it may
+// hold where the field is absent.
+func (c *compiler) leaf(id int32) (cost float64, ok bool) {
 	if t := &c.engine.tests[id]; t.kind == nullTest || t.kind == existsTest && !t.want {
-		return witness{}
+		return 0, false
 	}
 	if c.costs[id] == 0 {
 		c.costs[id] = min(c.cost(id), always)
 	}
-	return witness{tests: []int32{id}, cost: c.costs[id], ok: true}
+	return c.costs[id], true
 }
 
 func (c *compiler) cost(id int32) float64 {
-	t := &c.engine.tests[id]
+	e := c.engine
+	t := &e.tests[id]
 	switch t.kind {
 	case existsTest:
 		return 800
 	case cidrTest, numberTest, fieldrefTest:
 		return 200
 	}
-	cost := 500.0
-	needles := t.needles()
-	switch n := shortest(needles); {
-	case t.how == byExact && t.slot >= 0, t.how == byTail:
-		cost = 1
-	case n >= 8:
-		cost = 1
-	case n >= 6:
-		cost = 2
-	case n >= 4:
-		cost = 6
-	case n >= 2:
-		cost = 80
-	}
-	cost *= float64(max(1, len(needles)))
-	// A test that many rules make is true of common events.
-	cost *= 1 + float64(min(c.popularity[id], 60))/20
+	cost, needles := 0.0, t.needles()
+	seed := e.seedOf(t.slot)
 	for i := range needles {
-		if n := strings.Count(commonplace, string(needles[i].text)); n > 0 {
-			cost = max(cost, float64(70+30*n))
+		cost += always * seed.share(e.text(needles[i].text))
+		if n := needles[i].text.len(); n < 4 {
+			cost += 30 // pairs are found everywhere
 		}
+	}
+	if len(needles) == 0 {
+		cost = 500
 	}
 	if t.slot < 0 {
 		cost *= 20
-	} else if s := c.engine.slots[t.slot]; s.system {
+	} else if s := &e.slots[t.slot]; s.system {
 		// The System section of most records of a log is the same, but for the
 		// event's number.
 		if s.name == "EventID" && t.how == byExact {
@@ -326,8 +365,6 @@ func (c *compiler) cost(id int32) float64 {
 		} else {
 			cost = max(cost*30, 300)
 		}
-	} else if s.name == "User" {
-		cost = max(cost, 300)
 	}
 	return cost
 }
@@ -341,14 +378,18 @@ func (c *compiler) cost(id int32) float64 {
 // Pieces are compared with the bit that tells upper from lower case set in
 // every byte, so that ASCII text need not be folded to be searched.
 type gramIndex struct {
-	stride  int
-	shift   uint
-	filter  []uint64 // one bit per hash of a four-byte piece
-	table   []gramSlot
-	entries []gramEntry
-	pairs   *pairIndex
-	wide    *gramIndex // the literals that are not ASCII
-	least   int        // length of the shortest literal
+	stride int
+	least  int // length of the shortest literal
+	// entries are those of four-byte pieces, in their order, short those of
+	// two-byte pieces.
+	entries, short []gramEntry
+	wide           *gramIndex // the literals that are not ASCII
+
+	// What follows from the entries.
+	shift  uint
+	filter []uint64 // one bit per hash of a four-byte piece
+	table  []gramSlot
+	pairs  *pairIndex
 }
 
 const (
@@ -365,24 +406,29 @@ type gramSlot struct {
 
 // gramEntry is a literal that may be where its piece was found.
 type gramEntry struct {
-	needle []byte
+	needle span  // of the arena
 	at     int32 // where in the needle the piece is
 	test   int32
-	rules  []int32
+	rules  span // of the lists
 }
 
 // pairIndex does the same for literals of two or three bytes.
 type pairIndex struct {
-	bits    [1024]uint64
-	before  [1024]uint16 // how many pieces come before those of a word of bits
-	entries [][]gramEntry
+	entries [][]gramEntry // by piece
+	bits    [1024]uint64  // one for each piece there may be
+	before  [1024]uint16  // how many pieces come before those of a word of bits
 }
 
-func newPairIndex(byPair map[uint16][]gramEntry) *pairIndex {
-	p := new(pairIndex)
-	for _, pair := range slices.Sorted(maps.Keys(byPair)) {
+// newPairIndex returns the index of entries in the order of their pieces.
+func newPairIndex(e *Engine, short []gramEntry) *pairIndex {
+	p := &pairIndex{}
+	for len(short) > 0 {
+		pair, n := e.pair(&short[0]), 1
+		for n < len(short) && e.pair(&short[n]) == pair {
+			n++
+		}
+		p.entries, short = append(p.entries, short[:n:n]), short[n:]
 		p.bits[pair>>6] |= 1 << (pair & 63)
-		p.entries = append(p.entries, byPair[pair])
 	}
 	n := 0
 	for i := range p.bits {
@@ -392,122 +438,131 @@ func newPairIndex(byPair map[uint16][]gramEntry) *pairIndex {
 	return p
 }
 
+// pair returns the piece by which a short literal is found, gram that of a
+// longer one.
+func (e *Engine) pair(n *gramEntry) uint16 {
+	return binary.LittleEndian.Uint16(e.text(n.needle)) | foldPairBits
+}
+
+func (e *Engine) gram(n *gramEntry) uint32 {
+	return binary.LittleEndian.Uint32(e.text(n.needle)[n.at:]) | foldBits
+}
+
 // of returns the entries of a piece that has some.
 func (p *pairIndex) of(pair uint16) []gramEntry {
 	below := p.bits[pair>>6] & (1<<(pair&63) - 1)
 	return p.entries[int(p.before[pair>>6])+bits.OnesCount64(below)]
 }
 
-// gramCounts counts four-byte pieces by a hash of 16 bits.
-type gramCounts [1 << 16]uint32
-
-func (c *gramCounts) add(s []byte, n uint32) {
-	for i := 0; i+4 <= len(s); i++ {
-		c[hashGram(binary.LittleEndian.Uint32(s[i:])|foldBits, 16)] += n
-	}
-}
-
-func (c *gramCounts) of(gram uint32) uint32 { return c[hashGram(gram|foldBits, 16)] }
-
-// commonGrams estimates how common each piece is in events.
-func commonGrams(tests []compiledTest) *gramCounts {
-	common := new(gramCounts)
-	for i := range tests {
-		for _, l := range tests[i].needles() {
-			common.add(l.text, 1)
-		}
-	}
-	common.add([]byte(commonplace), 200)
-	return common
-}
-
 func hashGram(gram uint32, shift uint) uint32 { return gram * 0x9E3779B1 >> shift }
 
-// newGramIndex returns the index of literals of two bytes and more.
-func newGramIndex(needles []gramEntry, common *gramCounts) *gramIndex {
+const (
+	maxStride  = 16
+	maxPieces  = 1 << 15 // of an index whose stride is more than 1
+	filterBits = 17      // of the largest filter: 16 KiB
+)
+
+// newGramIndex returns the index of literals of two bytes and more in fields of
+// a kind.
+func (e *Engine) newGramIndex(seed fieldSeed, needles []gramEntry) *gramIndex {
 	if len(needles) == 0 {
 		return nil
 	}
 	x := &gramIndex{stride: 1}
 	var ascii, wide []gramEntry
 	for _, n := range needles {
-		if isASCII(string(n.needle)) {
+		if isASCII(e.text(n.needle)) {
 			ascii = append(ascii, n)
 		} else {
 			wide = append(wide, n)
 		}
 	}
 	if len(ascii) > 0 && len(wide) > 0 {
-		x.wide = newGramIndex(wide, common)
+		x.wide = e.newGramIndex(seed, wide)
 		needles = ascii
 	}
-	least := 0
+	least := 0 // of those with four bytes and more
 	for _, n := range needles {
-		if len(n.needle) >= 4 && (least == 0 || len(n.needle) < least) {
-			least = len(n.needle)
+		size := n.needle.len()
+		if size >= 4 && (least == 0 || size < least) {
+			least = size
 		}
-		if x.least == 0 || len(n.needle) < x.least {
-			x.least = len(n.needle)
+		if x.least == 0 || size < x.least {
+			x.least = size
 		}
 	}
-	for x.stride < 16 && least >= 2*x.stride+3 {
+	for x.stride < maxStride && least >= 2*x.stride+3 && len(needles)*x.stride*2 <= maxPieces {
 		x.stride *= 2
 	}
-	type choice struct {
-		gram   uint32
-		needle int32
-		at     int32
-	}
-	var choices []choice
-	byPair := map[uint16][]gramEntry{}
-	for k, n := range needles {
-		if len(n.needle) < 4 {
-			pair := binary.LittleEndian.Uint16(n.needle) | foldPairBits
-			byPair[pair] = append(byPair[pair], n)
+	x.entries = make([]gramEntry, 0, len(needles)*x.stride)
+	// Of pieces that are equally common the one that fewest literals have is best.
+	var taken [1 << 12]uint16
+	for _, n := range needles {
+		text := e.text(n.needle)
+		if len(text) < 4 {
+			x.short = append(x.short, n)
 			continue
 		}
 		for lie := range x.stride {
-			best := -1
-			for i := lie; i+4 <= len(n.needle); i += x.stride {
-				gram := binary.LittleEndian.Uint32(n.needle[i:])
-				if best < 0 || common.of(gram) < common.of(binary.LittleEndian.Uint32(n.needle[best:])) {
-					best = i
+			var best uint32
+			least := -1
+			for i := lie; i+4 <= len(text); i += x.stride {
+				gram := binary.LittleEndian.Uint32(text[i:]) | foldBits
+				cost := int(seed.level(gram))<<16 + int(taken[hashGram(gram, 32-12)])
+				if least < 0 || cost < least {
+					best, least, n.at = gram, cost, int32(i)
 				}
 			}
-			gram := binary.LittleEndian.Uint32(n.needle[best:]) | foldBits
-			choices = append(choices, choice{gram, int32(k), int32(best)})
+			taken[hashGram(best, 32-12)]++
+			x.entries = append(x.entries, n)
 		}
 	}
-	if len(byPair) > 0 {
-		x.pairs = newPairIndex(byPair)
+	slices.SortFunc(x.entries, func(a, b gramEntry) int {
+		if g, h := e.gram(&a), e.gram(&b); g != h {
+			return cmp.Compare(g, h)
+		}
+		if a.needle != b.needle {
+			return cmp.Compare(a.needle.from, b.needle.from)
+		}
+		return cmp.Compare(a.test, b.test)
+	})
+	slices.SortStableFunc(x.short, func(a, b gramEntry) int { return cmp.Compare(e.pair(&a), e.pair(&b)) })
+	x.fill(e)
+	return x
+}
+
+// fill makes what follows from the entries.
+func (x *gramIndex) fill(e *Engine) {
+	if len(x.short) > 0 {
+		x.pairs = newPairIndex(e, x.short)
 	}
-	if len(choices) == 0 {
-		return x
+	if len(x.entries) == 0 {
+		return
 	}
-	slices.SortStableFunc(choices, func(a, b choice) int { return cmp.Compare(a.gram, b.gram) })
-	size := uint(bits.Len(uint(len(choices)*2 - 1)))
+	size := uint(bits.Len(uint(len(x.entries)*2 - 1)))
 	x.table = make([]gramSlot, 1<<size)
-	filter := max(10, min(size+5, 18))
+	filter := max(10, min(size+5, filterBits))
 	x.shift = 32 - filter
 	x.filter = make([]uint64, 1<<(filter-6))
-	x.entries = make([]gramEntry, 0, len(choices))
-	for len(choices) > 0 {
-		gram, from := choices[0].gram, len(x.entries)
-		for len(choices) > 0 && choices[0].gram == gram {
-			entry := needles[choices[0].needle]
-			entry.at = choices[0].at
-			x.entries = append(x.entries, entry)
-			choices = choices[1:]
+	for from := 0; from < len(x.entries); {
+		gram, to := e.gram(&x.entries[from]), from+1
+		for to < len(x.entries) && e.gram(&x.entries[to]) == gram {
+			to++
 		}
-		h := hashGram(gram, x.shift)
-		x.filter[h>>6] |= 1 << (h & 63)
-		i := tableHash(gram) & uint32(len(x.table)-1)
-		for x.table[i].to != 0 {
-			i = (i + 1) & uint32(len(x.table)-1)
-		}
-		x.table[i] = gramSlot{gram, uint32(from), uint32(len(x.entries))}
+		x.put(gramSlot{gram, uint32(from), uint32(to)})
+		from = to
 	}
-	return x
+}
+
+// put adds the entries of a piece to the filter and to the table, which has room.
+func (x *gramIndex) put(s gramSlot) {
+	h := hashGram(s.gram, x.shift)
+	x.filter[h>>6] |= 1 << (h & 63)
+	i := tableHash(s.gram) & uint32(len(x.table)-1)
+	for x.table[i].to != 0 {
+		i = (i + 1) & uint32(len(x.table)-1)
+	}
+	x.table[i] = s
 }
 
 func tableHash(gram uint32) uint32 { return gram * 0x85EBCA77 >> 7 }
@@ -525,14 +580,58 @@ func (x *gramIndex) of(gram uint32) []gramEntry {
 	}
 }
 
+// searchKeywords makes candidates of the rules whose witness on any value holds.
+func (m *Matcher) searchKeywords(k *fieldIndex) {
+	m.tryEach(k.direct)
+	if k.grams == nil {
+		return
+	}
+	least, first := k.grams.shortest(), len(m.event.Canon)
+	for i := range m.event.Data {
+		if len(m.event.Data[i].Value) >= least {
+			m.find(k.grams, int32(first+i))
+		}
+	}
+	for _, v := range []string{m.event.Host, m.event.UserSID} { // for the others see searchWay
+		if len(v) >= least {
+			m.find(k.grams, m.addText(v))
+		}
+	}
+}
+
+// searchWay makes candidates of the rules whose witness is in what all events of
+// the way have alike. It comes before everything else that makes candidates.
+func (m *Matcher) searchWay(w *way) {
+	if !w.searched && w.keys.grams != nil {
+		for _, v := range []string{m.event.Provider, m.event.Channel} {
+			m.find(w.keys.grams, m.addText(v))
+		}
+		w.named = slices.Clone(m.list)
+	}
+	w.searched = true
+	for _, r := range w.named {
+		m.candidate(r)
+	}
+}
+
+// shortest returns the length of the shortest text that the index finds
+// something in. Folding makes no text longer.
+func (x *gramIndex) shortest() int {
+	if x.wide != nil {
+		return min(x.least, x.wide.least)
+	}
+	return x.least
+}
+
 // find makes candidates of the rules whose witness is among the indexed tests
 // that hold for a text.
 func (m *Matcher) find(x *gramIndex, text int32) {
 	t := m.text(text)
+	if len(t.raw) < x.shortest() {
+		return
+	}
 	if t.ascii() {
-		if len(t.raw) >= x.least {
-			search(m, x, t.raw, text)
-		}
+		search(m, x, t.raw, text)
 		return
 	}
 	folded := t.fold()
@@ -544,51 +643,58 @@ func (m *Matcher) find(x *gramIndex, text int32) {
 
 // search looks at s, which is text number text, folded unless it is ASCII.
 func search[T string | []byte](m *Matcher, x *gramIndex, s T, text int32) {
-	i := 0
-	switch filter, shift, pairs := x.filter, x.shift&31, x.pairs; {
-	case x.stride > 1:
-		for stride := x.stride; i+4 <= len(s); i += stride {
-			if h := hashGram(load32(s, i)|foldBits, shift); filter[h>>6]>>(h&63)&1 != 0 {
+	shift, pairs := x.shift&31, x.pairs
+	switch last := len(s) - 8; {
+	case last < 0:
+		for i := 0; i+2 <= len(s); i++ {
+			if len(x.filter) > 0 && i+4 <= len(s) {
 				m.foundGram(x, load32(s, i), text, i)
 			}
-		}
-	case len(filter) > 0 && pairs == nil:
-		for ; i+8 <= len(s); i += 4 {
-			w := load64(s, i) | foldBits<<32 | foldBits
-			h0, h1, h2, h3 := hashGram(uint32(w), shift), hashGram(uint32(w>>8), shift), hashGram(uint32(w>>16), shift), hashGram(uint32(w>>24), shift)
-			if (filter[h0>>6]>>(h0&63)|filter[h1>>6]>>(h1&63)|filter[h2>>6]>>(h2&63)|filter[h3>>6]>>(h3&63))&1 != 0 {
-				m.foundGrams(x, w, text, i)
+			if pairs != nil {
+				m.foundPair(pairs, (uint16(s[i])|uint16(s[i+1])<<8)|foldPairBits, text, i)
 			}
 		}
-	case len(filter) > 0:
-		for ; i+8 <= len(s); i += 4 {
-			w := load64(s, i) | foldBits<<32 | foldBits
-			h0, h1, h2, h3 := hashGram(uint32(w), shift), hashGram(uint32(w>>8), shift), hashGram(uint32(w>>16), shift), hashGram(uint32(w>>24), shift)
-			if (filter[h0>>6]>>(h0&63)|filter[h1>>6]>>(h1&63)|filter[h2>>6]>>(h2&63)|filter[h3>>6]>>(h3&63))&1 != 0 {
-				m.foundGrams(x, w, text, i)
-			}
-			if (pairs.bit(uint16(w))|pairs.bit(uint16(w>>8))|pairs.bit(uint16(w>>16))|pairs.bit(uint16(w>>24)))&1 != 0 {
-				for k := range 4 {
-					m.foundPair(pairs, uint16(w>>(8*k)), text, i+k)
+	case x.stride > 1 || len(x.filter) == 0:
+		if filter := x.filter; len(filter) > 0 {
+			for i, stride := 0, x.stride; i+4 <= len(s); i += stride {
+				if h := hashGram(load32(s, i)|foldBits, shift); filter[h>>6]>>(h&63)&1 != 0 {
+					m.foundGram(x, load32(s, i), text, i)
 				}
 			}
 		}
-	}
-	// The end of the text, and texts that are searched for pairs only.
-	if x.stride > 1 && x.pairs == nil {
-		return
-	}
-	if x.stride > 1 {
-		i = 0
-	}
-	for ; i+2 <= len(s); i++ {
-		if x.stride == 1 && len(x.filter) > 0 && i+4 <= len(s) {
-			m.foundGram(x, load32(s, i), text, i)
+		if pairs != nil {
+			for i := 0; i < last; i += 7 {
+				m.findPairs(pairs, load64(s, i), text, i)
+			}
+			m.findPairs(pairs, load64(s, last), text, last)
 		}
-		if x.pairs != nil {
-			m.foundPair(x.pairs, (uint16(s[i])|uint16(s[i+1])<<8)|foldPairBits, text, i)
+	default:
+		for i := 0; i <= last; i += 4 {
+			w := load64(s, i) | foldBits<<32 | foldBits
+			if x.mayHave(w, shift) {
+				m.foundGrams(x, w, text, i)
+			}
+			if pairs != nil && (pairs.bit(uint16(w))|pairs.bit(uint16(w>>8))|pairs.bit(uint16(w>>16))|pairs.bit(uint16(w>>24)))&1 != 0 {
+				m.findPairs(pairs, w, text, i)
+			}
+		}
+		// The last pieces, though some of them were looked at already.
+		w := load64(s, last) | foldBits<<32 | foldBits
+		if x.mayHave(w>>8, shift) {
+			m.foundGrams(x, w>>8, text, last+1)
+		}
+		if pairs != nil {
+			m.findPairs(pairs, w, text, last)
 		}
 	}
+}
+
+// mayHave reports whether the filter has one of the four pieces that begin in the
+// low bytes of w.
+func (x *gramIndex) mayHave(w uint64, shift uint) bool {
+	h0, h1, h2, h3 := hashGram(uint32(w), shift), hashGram(uint32(w>>8), shift), hashGram(uint32(w>>16), shift), hashGram(uint32(w>>24), shift)
+	f := x.filter
+	return (f[h0>>6]>>(h0&63)|f[h1>>6]>>(h1&63)|f[h2>>6]>>(h2&63)|f[h3>>6]>>(h3&63))&1 != 0
 }
 
 func load32[T string | []byte](s T, i int) uint32 {
@@ -620,6 +726,18 @@ func (m *Matcher) foundGram(x *gramIndex, gram uint32, text int32, i int) {
 	}
 }
 
+// findPairs looks up the seven pieces of two bytes in w.
+func (m *Matcher) findPairs(p *pairIndex, w uint64, text int32, i int) {
+	w |= foldBits<<32 | foldBits
+	if (p.bit(uint16(w))|p.bit(uint16(w>>8))|p.bit(uint16(w>>16))|p.bit(uint16(w>>24))|
+		p.bit(uint16(w>>32))|p.bit(uint16(w>>40))|p.bit(uint16(w>>48)))&1 == 0 {
+		return
+	}
+	for k := range 7 {
+		m.foundPair(p, uint16(w>>(8*k)), text, i+k)
+	}
+}
+
 func (m *Matcher) foundPair(p *pairIndex, pair uint16, text int32, i int) {
 	if p.bit(pair)&1 == 0 {
 		return
@@ -631,12 +749,12 @@ func (m *Matcher) foundPair(p *pairIndex, pair uint16, text int32, i int) {
 
 // hit looks whether a literal is where its piece was found.
 func (m *Matcher) hit(e *gramEntry, text int32, i int) {
-	s, from := m.fold(text), i-int(e.at)
-	if from < 0 || len(s)-from < len(e.needle) || !bytes.Equal(s[from:from+len(e.needle)], e.needle) {
+	s, needle, from := m.fold(text), m.engine.text(e.needle), i-int(e.at)
+	if from < 0 || len(s)-from < len(needle) || !bytes.Equal(s[from:from+len(needle)], needle) {
 		return
 	}
 	if v := m.tested[e.test]; v>>1 != m.epoch {
-		switch t := &m.engine.tests[e.test]; t.how {
+		switch m.engine.tests[e.test].how {
 		case byContains:
 			m.tested[e.test] = m.epoch<<1 | 1
 		case byRegex:
@@ -655,35 +773,52 @@ func (m *Matcher) hit(e *gramEntry, text int32, i int) {
 // scan makes candidates of the rules whose witness on this field holds.
 func (m *Matcher) scan(f *fieldIndex) {
 	c := m.cell(f.slot)
+	one := len(c.list) == 1
+	// Path components come first: for them the text is folded, and then it is
+	// known whether it is ASCII.
 	for _, t := range c.list {
-		if f.exact != nil {
-			id := int32(-1)
-			if len(c.list) == 1 {
-				id = m.exact(c, f.slot)
-			} else {
-				id = m.exactOf(f.slot, t)
-			}
-			if id >= 0 {
-				m.candidates(f.exact[id])
-			}
-		}
 		if f.tails != nil {
-			id := int32(-1)
-			if len(c.list) == 1 {
+			id := int32(0)
+			if one {
 				id = m.tail(c, f.slot)
 			} else {
 				id = m.tailOf(f.slot, t)
 			}
-			if id >= 0 {
-				m.candidates(f.tails[id])
-			}
+			m.numbered(f.tails, id)
 		}
-		if f.grams != nil {
+		if f.exact != nil {
+			id := int32(0)
+			if one {
+				id = m.exact(c, f.slot)
+			} else {
+				id = m.exactOf(f.slot, t)
+			}
+			m.numbered(f.exact, id)
+		}
+		if f.exts != nil {
+			id := int32(0)
+			if one {
+				id = m.ext(c, f.slot)
+			} else {
+				id = m.extOf(f.slot, t)
+			}
+			m.numbered(f.exts, id)
+		}
+	}
+	if f.grams != nil {
+		for _, t := range c.list {
 			m.find(f.grams, t)
 		}
 	}
 	if len(c.list) > 0 {
 		m.tryEach(f.direct)
+	}
+}
+
+// numbered makes candidates of the rules of a number.
+func (m *Matcher) numbered(lists []span, id int32) {
+	if id >= 0 {
+		m.candidates(lists[id])
 	}
 }
 
@@ -695,11 +830,15 @@ func (m *Matcher) tryEach(direct []directTest) {
 	}
 }
 
-func (m *Matcher) candidates(rules []int32) {
-	for _, r := range rules {
-		if m.cands[r] != m.epoch {
-			m.cands[r] = m.epoch
-			m.list = append(m.list, r)
-		}
+func (m *Matcher) candidates(rules span) {
+	for _, r := range m.engine.lists[rules.from:rules.to] {
+		m.candidate(r)
+	}
+}
+
+func (m *Matcher) candidate(r int32) {
+	if m.cands[r] != m.epoch {
+		m.cands[r] = m.epoch
+		m.list = append(m.list, r)
 	}
 }

@@ -2,7 +2,6 @@ package sigma
 
 import (
 	"encoding/base64"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -45,11 +44,23 @@ type item struct {
 // nil, every placeholder stands for itself, so that a rule can be checked before
 // the values are known.
 func (it *item) resolve(placeholders map[string][]string) ([][]test, *fault) {
+	left := MaxRegexes
+	return it.resolveWithin(placeholders, &left)
+}
+
+// resolveWithin is resolve with what is left of the bound on regular expressions.
+func (it *item) resolveWithin(placeholders map[string][]string, left *int) ([][]test, *fault) {
 	values := make([][]test, 0, len(it.nodes))
 	for _, n := range it.nodes {
 		alts, f := it.chain.apply(n, it.field == "", placeholders)
 		if f != nil {
 			return nil, f
+		}
+		for i := range alts {
+			if *left -= alts[i].size; *left < 0 {
+				return nil, faultf(n.at, "the regular expressions of the file come to more than %d instructions", MaxRegexes).
+					withHint("use contains, startswith and endswith where they do")
+			}
 		}
 		values = append(values, alts)
 	}
@@ -215,7 +226,7 @@ func (w *working) step(name string, before []string, keyword bool) *fault {
 	case "expand":
 		p, found := w.alts[0].placeholders()
 		if !found {
-			return faultf(w.node.at, "expand needs a %%placeholder%% in the value")
+			return faultf(w.node.at, "expand needs a %%placeholder%% in the value").withHint("names are letters, digits, _ and -; after a backslash %% is plain text")
 		}
 		w.alts[0], w.expand = p, true
 	case "re":
@@ -328,16 +339,15 @@ func (w *working) finish(c *chain, keyword bool, placeholders map[string][]strin
 		if w.reFlags != "" {
 			source = "(?" + w.reFlags + ")" + source
 		}
-		re, err := regexp.Compile(source)
-		if err != nil {
-			return nil, faultf(w.node.at, "the regular expression cannot be used: %v", err).withHint(
-				"look-around, back-references and possessive repeats are not supported: they cannot be matched in linear time")
+		re, size, f := compileRegex(source, w.node.at)
+		if f != nil {
+			return nil, f
 		}
 		kind := regexTest
 		if keyword {
 			kind = keywordRegexTest
 		}
-		return []test{{kind: kind, re: re}}, nil
+		return []test{{kind: kind, re: re, size: size}}, nil
 	case numberShape:
 		if c.cased {
 			return nil, w.refuse("cased", "a number")
@@ -390,7 +400,7 @@ func expand(p pattern, values map[string][]string, at place) ([]pattern, *fault)
 			given = []string{"%" + e.text + "%"}
 		}
 		if len(given) == 0 {
-			return nil, faultf(at, "the placeholder %%%s%% has no value", e.text).withHint("give values for it, or leave the rule out")
+			return nil, faultf(at, "the placeholder %%%s%% has no value", e.text).withHint("give values for it with --placeholders, or leave the rule out")
 		}
 		if len(done)*len(given) > MaxExpansions {
 			return nil, faultf(at, "the placeholders stand for more than %d values", MaxExpansions)

@@ -35,9 +35,9 @@ func (r *Rule) Lint() []*Error {
 		warn(why.a.at, fmt.Sprintf("the rule can never match: %s contradicts %s in line %d", itemLabel(why.a), itemLabel(why.b), why.b.at.line), why.hint)
 	}
 	known := r.recordedFields()
-	told := map[string]bool{}
+	var missing []*item
 	for _, it := range r.items {
-		if known == nil || it.field == "" || told[it.field] || it.asksAbsence() {
+		if known == nil || it.field == "" || it.asksAbsence() {
 			continue
 		}
 		name := r.fieldName(it.field)
@@ -47,8 +47,15 @@ func (r *Rule) Lint() []*Error {
 		if _, ok := everySystem.System(it.field); ok {
 			continue
 		}
+		missing = append(missing, it)
+	}
+	told := map[string]bool{}
+	for _, it := range missing {
+		if told[it.field] {
+			continue
+		}
 		told[it.field] = true
-		msg := fmt.Sprintf("records of %s as Windows and Sysmon write them have no field %s", r.LogSource, it.field)
+		msg := fmt.Sprintf("records of %s as Windows and Sysmon write them have no field %s, so %s", r.LogSource, it.field, r.without(missing, it.field))
 		if near := nearestField(it.field, known); near != "" {
 			warn(it.at, msg, fmt.Sprintf("did you mean %s?", near))
 		} else {
@@ -62,6 +69,78 @@ func (r *Rule) Lint() []*Error {
 		return a.Column - b.Column
 	})
 	return out
+}
+
+// Unread returns what the provider or channel of a record must begin with to be
+// of the rule's log source, if the source is none of those whose records are
+// known, as those of Windows are. It is nil if it is.
+func (r *Rule) Unread() []string { return r.fields.Words() }
+
+// without says what becomes of the rule in records without the fields of some
+// items, with regard to those of one field.
+func (r *Rule) without(missing []*item, field string) string {
+	gone := make(map[*item]bool, len(missing))
+	for _, it := range missing {
+		gone[it] = !it.neq // "neq" of nothing may hold
+	}
+	// [0] and [1]: whether the part can fail, and can hold.
+	done := map[*expr][2]bool{}
+	var can func(c *expr) [2]bool
+	can = func(c *expr) [2]bool {
+		if got, ok := done[c]; ok {
+			return got
+		}
+		out := [2]bool{true, !gone[c.item]}
+		switch c.op {
+		case opNot:
+			k := can(c.kids[0])
+			out = [2]bool{k[1], k[0]}
+		case opAnd, opOr:
+			out = [2]bool{c.op == opOr, c.op == opAnd}
+			for _, kid := range c.kids {
+				k := can(kid)
+				if c.op == opAnd {
+					out[0], out[1] = out[0] || k[0], out[1] && k[1]
+				} else {
+					out[0], out[1] = out[0] && k[0], out[1] || k[1]
+				}
+			}
+		}
+		done[c] = out
+		return out
+	}
+	if !slices.ContainsFunc(r.conditions, func(c *expr) bool { return can(c)[1] }) {
+		return "the rule cannot match them"
+	}
+	// Where the field's items stand: excluding, asking, or both.
+	type visit struct {
+		c    *expr
+		odds bool
+	}
+	seen, asks, excludes := map[visit]bool{}, false, false
+	var walk func(v visit)
+	walk = func(v visit) {
+		if seen[v] {
+			return
+		}
+		seen[v] = true
+		if v.c.op == opItem {
+			if v.c.item.field == field && gone[v.c.item] {
+				asks, excludes = asks || !v.odds, excludes || v.odds
+			}
+			return
+		}
+		for _, k := range v.c.kids {
+			walk(visit{k, v.odds != (v.c.op == opNot)})
+		}
+	}
+	for _, c := range r.conditions {
+		walk(visit{c, false})
+	}
+	if excludes && !asks {
+		return "this exclusion never applies to them"
+	}
+	return "this part of the rule never holds for them"
 }
 
 // asksAbsence reports whether the item is about the field not being there.

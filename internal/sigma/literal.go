@@ -157,7 +157,7 @@ func sequenceOf(re *syntax.Regexp) []string {
 	return out
 }
 
-func isASCII(s string) bool {
+func isASCII[T string | []byte](s T) bool {
 	i, high := 0, uint64(0)
 	for ; i+16 <= len(s); i += 16 {
 		high |= load64(s, i) | load64(s, i+8)

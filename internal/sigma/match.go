@@ -52,7 +52,7 @@ type Matcher struct {
 
 // found is a field that decided a rule, with the place of its item.
 type found struct {
-	order int
+	order int32
 	field event.Field
 }
 
@@ -66,7 +66,7 @@ func (e *Engine) Matcher() *Matcher {
 		parts:   make([]uint32, len(e.parts)),
 		cands:   make([]uint32, len(e.rules)),
 		cells:   make([]cell, len(e.slots)),
-		visited: make([]uint32, e.nodes),
+		visited: make([]uint32, e.widest),
 	}
 }
 
@@ -79,20 +79,20 @@ func (m *Matcher) Match(ev *event.Event, dst []Match) []Match {
 	}
 	m.begin(ev, w)
 	m.list, m.held = m.list[:0], m.held[:0]
+	if w.keys != nil {
+		m.searchWay(w)
+	}
 	for i := range m.layout.plans {
 		p := &m.layout.plans[i]
-		m.candidates(p.group.always)
+		for _, r := range p.group.always {
+			m.candidate(r)
+		}
 		for _, f := range p.fields {
 			m.scan(f)
 		}
 	}
-	if k := w.keys; k != nil {
-		m.tryEach(k.direct)
-		if k.grams != nil {
-			for _, t := range m.everyText() {
-				m.find(k.grams, t)
-			}
-		}
+	if w.keys != nil {
+		m.searchKeywords(w.keys)
 	}
 	for _, r := range m.list {
 		if m.run(m.engine.rules[r].entry) {
@@ -127,17 +127,21 @@ func (m *Matcher) everyText() []int32 {
 }
 
 // holdsNode evaluates a node.
-func (m *Matcher) holdsNode(n *cnode) bool {
+func (m *Matcher) holdsNode(n *condNode) bool {
 	if n.part >= 0 {
 		return m.holdsPart(n.part)
 	}
+	e := m.engine
 	switch n.op {
 	case opNot:
-		return !m.holdsNode(n.kids[0])
-	case opAnd:
-		return !slices.ContainsFunc(n.kids, func(k *cnode) bool { return !m.holdsNode(k) })
-	case opOr:
-		return slices.ContainsFunc(n.kids, m.holdsNode)
+		return !m.holdsNode(&e.nodes[e.kids[n.kids.from]])
+	case opAnd, opOr:
+		for _, k := range e.kids[n.kids.from:n.kids.to] {
+			if held := m.holdsNode(&e.nodes[k]); held == (n.op == opOr) {
+				return held
+			}
+		}
+		return n.op == opAnd
 	}
 	return m.holdsItem(n.item) != n.neq
 }
@@ -149,11 +153,11 @@ func (m *Matcher) deciding(r *compiledRule) []event.Field {
 		m.visit = 1
 	}
 	m.found = m.found[:0]
-	m.collect(r.root)
+	m.collect(r.root, r.first)
 	if len(m.found) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(m.found, func(a, b found) int { return a.order - b.order })
+	slices.SortStableFunc(m.found, func(a, b found) int { return int(a.order - b.order) })
 	out := make([]event.Field, 0, len(m.found))
 	for i := range m.found {
 		if !slices.Contains(out, m.found[i].field) {
@@ -163,19 +167,21 @@ func (m *Matcher) deciding(r *compiledRule) []event.Field {
 	return out
 }
 
-// collect adds the fields that made a node hold.
-func (m *Matcher) collect(n *cnode) {
-	if m.visited[n.number] == m.visit || n.op == opNot || !m.holdsNode(n) {
+// collect adds the fields that made a node hold. The rule's nodes begin at first.
+func (m *Matcher) collect(at, first int32) {
+	e := m.engine
+	n := &e.nodes[at]
+	if m.visited[at-first] == m.visit || n.op == opNot || !m.holdsNode(n) {
 		return
 	}
-	m.visited[n.number] = m.visit
-	for _, k := range n.kids {
-		m.collect(k)
+	m.visited[at-first] = m.visit
+	for _, k := range e.kids[n.kids.from:n.kids.to] {
+		m.collect(k, first)
 	}
 	if n.op != opItem || n.neq {
 		return
 	}
-	it := &m.engine.items[n.item]
+	it := &e.items[n.item]
 	if it.slot < 0 {
 		texts := m.everyText()
 		everyValue(m.event, func(name, v string) bool {
@@ -189,7 +195,7 @@ func (m *Matcher) collect(n *cnode) {
 	}
 	list := m.cell(it.slot).list
 	for _, i := range list {
-		if !it.all && len(list) == 1 || m.positive(it, i) {
+		if len(list) == 1 && len(it.tests) > 0 || m.positive(it, i) {
 			m.found = append(m.found, found{n.order, event.Field{Name: n.field, Value: m.text(i).raw}})
 		}
 	}
@@ -197,11 +203,9 @@ func (m *Matcher) collect(n *cnode) {
 
 // positive reports whether one of an item's tests holds for a text.
 func (m *Matcher) positive(it *compiledItem, i int32) bool {
-	for _, alts := range it.values {
-		for _, t := range alts {
-			if m.value(&m.engine.tests[t], i) {
-				return true
-			}
+	for _, t := range it.tests {
+		if m.value(&m.engine.tests[t], i) {
+			return true
 		}
 	}
 	return false

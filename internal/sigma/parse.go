@@ -63,8 +63,9 @@ func (c *Collection) Parse(file string, data []byte) []error {
 	report := func(title string, f *fault) {
 		errs = append(errs, &Error{File: file, Rule: title, Line: f.at.line, Column: f.at.column, Msg: f.msg, Hint: f.hint})
 	}
+	regexes := MaxRegexes
 	for _, d := range docs {
-		f := c.add(file, d)
+		f := c.add(file, d, &regexes)
 		if f != nil {
 			title := ""
 			if d.kind == mapNode {
@@ -81,13 +82,13 @@ func (c *Collection) Parse(file string, data []byte) []error {
 		report("", f)
 	}
 	if len(docs) == 0 && f == nil {
-		report("", faultf(place{1, 1}, "the file holds no rule"))
+		report("", faultf(place{1, 1}, "the file holds no rule").withHint("a rule has at least title, logsource and detection"))
 	}
 	return errs
 }
 
 // add reads one document: a rule, a correlation or a filter.
-func (c *Collection) add(file string, d *node) *fault {
+func (c *Collection) add(file string, d *node, regexes *int) *fault {
 	if d.kind != mapNode {
 		return faultf(d.at, "a rule must be a map, not %s", d.kind)
 	}
@@ -108,7 +109,8 @@ func (c *Collection) add(file string, d *node) *fault {
 			return f
 		}
 	}
-	r := &Rule{File: file, Line: d.at.line, Level: "medium"}
+	r := &Rule{File: file, Line: d.at.line, Level: "medium", regexes: regexes}
+	defer func() { r.regexes = nil }()
 	kind := "detection"
 	if len(kinds) == 1 {
 		kind = kinds[0].key
@@ -162,21 +164,22 @@ func misspelt(p pair) *fault {
 var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`)
 
 func readMeta(r *Rule, d *node) *fault {
-	for key, to := range map[string]*string{
+	single := map[string]*string{
 		"title": &r.Title, "id": &r.ID, "name": &r.Name, "status": &r.Status, "description": &r.Description, "author": &r.Author,
 		"date": &r.Date, "modified": &r.Modified, "license": &r.License,
-	} {
-		n := d.get(key)
-		if n == nil || n.kind == nullNode {
+	}
+	for _, p := range d.keys { // in the order of the file, so that the first fault is told
+		to := single[p.key]
+		if to == nil || p.value.kind == nullNode {
 			continue
 		}
-		if n.kind != scalarNode {
-			return faultf(n.at, "%s must be a single value, not %s", key, n.kind)
+		if p.value.kind != scalarNode {
+			return faultf(p.value.at, "%s must be a single value, not %s", p.key, p.value.kind)
 		}
-		*to = n.text
+		*to = p.value.text
 	}
 	if strings.TrimSpace(r.Title) == "" {
-		return faultf(d.at, "the rule has no title")
+		return faultf(d.at, "the rule has no title").withHint("write title: and what it finds")
 	}
 	if r.ID != "" && !uuid.MatchString(r.ID) {
 		r.warn(d.get("id").at, "the id is not a UUID", "")
@@ -184,8 +187,13 @@ func readMeta(r *Rule, d *node) *fault {
 	if r.Status != "" && !slices.Contains(statuses, r.Status) {
 		r.warn(d.get("status").at, "unknown status "+r.Status, "known are "+strings.Join(statuses, ", "))
 	}
-	for key, to := range map[string]*[]string{"references": &r.References, "falsepositives": &r.FalsePositives, "tags": &r.Tags} {
-		list, f := texts(d, key)
+	lists := map[string]*[]string{"references": &r.References, "falsepositives": &r.FalsePositives, "tags": &r.Tags}
+	for _, p := range d.keys {
+		to := lists[p.key]
+		if to == nil {
+			continue
+		}
+		list, f := texts(d, p.key)
 		if f != nil {
 			return f
 		}
@@ -256,7 +264,7 @@ func readTags(r *Rule, _ *node) *fault {
 func readLogSource(r *Rule, d *node) *fault {
 	n := d.get("logsource")
 	if n == nil {
-		return faultf(d.at, "the rule has no logsource")
+		return faultf(d.at, "the rule has no logsource").withHint("say which records it is about, as in logsource: {category: process_creation, product: windows}")
 	}
 	if n.kind != mapNode {
 		return faultf(n.at, "logsource must be a map, not %s", n.kind)
@@ -524,7 +532,12 @@ func (r *Rule) item(at place, field string, modifiers []string, isList bool, val
 			return nil, faultf(v.at, "null in a list of %s that must all hold can never hold", what)
 		}
 	}
-	if it.values, f = it.resolve(nil); f != nil {
+	left := r.regexes
+	if left == nil {
+		left = new(int)
+		*left = MaxRegexes
+	}
+	if it.values, f = it.resolveWithin(nil, left); f != nil {
 		return nil, f
 	}
 	r.items = append(r.items, it)

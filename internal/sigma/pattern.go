@@ -242,20 +242,44 @@ const (
 	highBits  = 0x80 * everyByte
 )
 
+// foldWord folds eight bytes of ASCII at once. To each byte are added numbers
+// that carry into its high bit from 'A' on, and from behind 'Z' on.
+func foldWord(w uint64) uint64 {
+	upper := (w + (0x80-'A')*everyByte) &^ (w + (0x80-'Z'-1)*everyByte) & highBits
+	return w | upper>>2
+}
+
+// foldASCII overwrites dst with the folded form of s, as long as s is ASCII. It
+// reports whether all of it is.
+func foldASCII(dst []byte, s string) ([]byte, bool) {
+	dst = slices.Grow(dst[:0], len(s)+8)
+	n := len(s)
+	out, high := dst[:n+8], uint64(0)
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		w := load64(s, i)
+		high |= w
+		binary.LittleEndian.PutUint64(out[i:], foldWord(w))
+	}
+	last := uint64(0) // the bytes that are left
+	for k := n - 1; k >= i; k-- {
+		last = last<<8 | uint64(s[k])
+	}
+	binary.LittleEndian.PutUint64(out[i:], foldWord(last))
+	return out[:n], (high|last)&highBits == 0
+}
+
 // appendFold appends the folded form of s to dst. Bytes that are not UTF-8
 // (lone surrogates, for one) stay as they are.
 func appendFold(dst []byte, s string) []byte {
 	dst = slices.Grow(dst, len(s)+8)
 	for i := 0; i < len(s); {
-		// Eight bytes of ASCII at once. To each byte are added numbers that
-		// carry into its high bit from 'A' on, and from behind 'Z' on.
 		for ; i+8 <= len(s); i += 8 {
 			w := load64(s, i)
 			if w&highBits != 0 {
 				break
 			}
-			upper := (w + (0x80-'A')*everyByte) &^ (w + (0x80-'Z'-1)*everyByte) & highBits
-			dst = binary.LittleEndian.AppendUint64(dst, w|upper>>2)
+			dst = binary.LittleEndian.AppendUint64(dst, foldWord(w))
 		}
 		for ; i < len(s) && s[i] < utf8.RuneSelf; i++ {
 			c := s[i]

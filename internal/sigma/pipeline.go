@@ -678,6 +678,64 @@ func escapedText(s string) string {
 	return b.String()
 }
 
+// replaceIn replaces in a value as it is written without its escapes. A wildcard
+// at its end stays one, whatever comes to stand before it.
+func replaceIn(text string, re *regexp.Regexp, to string) (string, bool) {
+	plain := plainText(text)
+	if !re.MatchString(plain) {
+		return "", false
+	}
+	out := re.ReplaceAllString(plain, to)
+	if body, ok := strings.CutSuffix(out, "*"); ok && endsOpen(text) {
+		return escapedText(body) + "*", true
+	}
+	return escapedText(out), true
+}
+
+// endsOpen reports whether a value ends in a wildcard for any text.
+func endsOpen(text string) bool {
+	p := parsePattern(text)
+	return len(p.elems) > 0 && p.elems[len(p.elems)-1].kind == anyElem
+}
+
+// opened is the item with the wildcards of contains, startswith and endswith
+// written into its values, in place of the modifiers.
+func (it *item) opened() *item {
+	own := *it
+	own.chain.names, own.nodes = nil, nil
+	front, back := false, false
+	for _, name := range it.chain.names {
+		switch name {
+		case "contains":
+			front, back = true, true
+		case "startswith":
+			back = true
+		case "endswith":
+			front = true
+		default:
+			own.chain.names = append(own.chain.names, name)
+		}
+	}
+	for _, n := range it.nodes {
+		if !it.holdsText(n) || !front && !back {
+			own.nodes = append(own.nodes, n)
+			continue
+		}
+		text := n.text
+		if p := parsePattern(text); front && (len(p.elems) == 0 || p.elems[0].kind != anyElem) {
+			text = "*" + text
+		}
+		if back && !endsOpen(text) {
+			if (len(text)-len(strings.TrimRight(text, `\`)))%2 == 1 {
+				text += `\` // or it would take the wildcard's meaning away
+			}
+			text += "*"
+		}
+		own.nodes = append(own.nodes, &node{kind: scalarNode, at: n.at, text: text, plain: 's'})
+	}
+	return &own
+}
+
 // transformations read what each type needs and say what it does.
 var transformations map[string]func(*step, *params)
 
@@ -761,16 +819,28 @@ func init() {
 			if p.flag("interpret_special") {
 				p.fail(p.n.get("interpret_special").at, "interpret_special is not supported")
 			}
-			s.values(func(_ *transformer, it *item, n *node) ([]string, bool, *fault) {
-				if !it.holdsText(n) {
-					return nil, false, nil
-				}
-				plain := plainText(n.text)
-				if !re.MatchString(plain) {
-					return nil, false, nil
-				}
-				return []string{escapedText(re.ReplaceAllString(plain, to))}, true, nil
-			})
+			// As in pySigma the wildcards that modifiers add are part of the value:
+			// the modifiers are used up by then.
+			s.apply = func(t *transformer, s *step) *fault {
+				return t.items(s, func(it *item) (*expr, *fault) {
+					open := it.opened()
+					alternatives, same := make([][]*node, len(it.nodes)), true
+					for i, n := range open.nodes {
+						alternatives[i] = []*node{n}
+						if !it.holdsText(n) {
+							continue
+						}
+						if text, ok := replaceIn(n.text, re, to); ok {
+							alternatives[i] = []*node{{kind: scalarNode, at: n.at, text: text, plain: 's'}}
+							same = false
+						}
+					}
+					if same {
+						return &expr{op: opItem, item: it}, nil
+					}
+					return open.withValues(alternatives)
+				})
+			}
 		},
 		"map_string": func(s *step, p *params) {
 			table := p.table("mapping")
@@ -1113,7 +1183,7 @@ func (t *transformer) renameCorrelation(s *step) *fault {
 		return slices.ContainsFunc(c.aliases, func(a aliasPair) bool { return a.alias == name })
 	}
 	rename := func(name string) []string {
-		if to, ok := s.rename(name); ok && !isAlias(name) && !slices.Contains(PseudoFields, name) && s.field.open(fieldSubject{t: t, name: name}) {
+		if to, ok := s.rename(name); ok && !isAlias(name) && !slices.Contains(PseudoFields[:], name) && s.field.open(fieldSubject{t: t, name: name}) {
 			return to
 		}
 		return []string{name}

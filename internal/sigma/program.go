@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // This file is the compiled form of rules: distinct tests and items, each
@@ -19,33 +22,74 @@ const (
 	byOther    how = iota
 	byExact        // compare the numbers of whole values
 	byTail         // compare the numbers of last path components
+	byExt          // compare the numbers of extensions
 	byContains     // look for a literal
+	byShape        // compare with a literal
 	byGlob         // match a pattern
 	byRegex
 )
 
-// compiledTest is a distinct comparison.
+// compiledTest is a distinct comparison. It is small, for there are many.
 type compiledTest struct {
-	test
+	kind  testKind
 	how   how
-	slot  int32 // -1 for keywords
-	other int32 // fieldrefTest: the other field's slot
-	id    int32 // of byExact and byTail, within the slot
-	glob  globMatcher
+	shape globShape // of byExact to byShape
+	slot  int32     // -1 for keywords
+	id    int32     // of byExact, byTail and byExt, within the slot
+	// lit is the literal of byExact to byShape, folded, and for byGlob one that is
+	// in every folded value for which the test holds; empty if there is none.
+	lit  literal
+	more *detail // nil for byExact to byShape, null and exists
+	want bool    // existsTest
+}
+
+// detail is what only some tests have.
+type detail struct {
+	glob globMatcher // byGlob
+	re   *expression // byRegex
 	// literals are lists of literals of each of which one is in the folded value
-	// wherever the test holds; the first list is what the index looks for.
+	// wherever the expression matches; the first list is what the index looks for.
 	literals [][]literal
-	// shortest is the least length in bytes of a value that a regular expression
-	// can match, run a run of characters that it has then.
+	// shortest is the least length in bytes of a value that the expression can
+	// match, run a run of characters that it has then.
 	shortest int
 	run      *charRun
 	// sequence is the whole expression if it is texts with anything between.
 	sequence []string
+
+	prefix netip.Prefix // cidrTest
+	order  order        // numberTest
+	number number
+	part   datePart
+	other  int32 // fieldrefTest: the other field's slot
+	front  bool
+	back   bool
+	cased  bool
+}
+
+// numeric reads what a numberTest compares in a value.
+func (t *detail) numeric(value string) (number, bool) {
+	return (&test{part: t.part}).numeric(value)
+}
+
+// expression is a regular expression that is compiled when it is first needed.
+type expression struct {
+	source string
+	once   sync.Once
+	re     *regexp.Regexp // nil if the source is none
+}
+
+func (x *expression) compile() { x.re, _ = regexp.Compile(x.source) }
+
+// MatchString is Regexp.MatchString.
+func (x *expression) MatchString(s string) bool {
+	x.once.Do(x.compile)
+	return x.re != nil && x.re.MatchString(s)
 }
 
 // literal is a folded text to look for.
 type literal struct {
-	text []byte
+	text span
 	// marks are the signature bits of its two rarest pieces; without meaning for
 	// texts of less than four bytes.
 	marks [2]uint16
@@ -53,50 +97,57 @@ type literal struct {
 
 // needles returns what the index can find the test by, nil if nothing.
 func (t *compiledTest) needles() []literal {
-	if len(t.literals) == 0 {
-		return nil
+	switch {
+	case t.how == byRegex && len(t.more.literals) > 0:
+		return t.more.literals[0]
+	case t.how != byRegex && t.lit.text.len() > 0:
+		return []literal{t.lit}
 	}
-	return t.literals[0]
+	return nil
 }
 
-// finish sets the marks of the test's literals.
-func (t *compiledTest) finish(common *gramCounts) {
-	for _, list := range t.literals {
-		for i := range list {
-			list[i].mark(common)
-		}
-	}
-}
-
-func (l *literal) mark(common *gramCounts) {
-	var best [2]uint32
-	var count [2]uint32
-	for i := 0; i+4 <= len(l.text); i++ {
-		gram := binary.LittleEndian.Uint32(l.text[i:])
-		n := common.of(gram)
+// literal makes a literal of a folded text.
+func (c *compiler) literal(text []byte, seed fieldSeed) literal {
+	l := literal{text: c.intern(text)}
+	var best, level [2]uint32
+	for i := 0; i+4 <= len(text); i++ {
+		gram := binary.LittleEndian.Uint32(text[i:])
+		n := uint32(seed.level(gram))
 		switch {
 		case i == 0:
-			best, count = [2]uint32{gram, gram}, [2]uint32{n, n}
-		case n < count[0]:
-			best, count = [2]uint32{gram, best[0]}, [2]uint32{n, count[0]}
-		case i == 1 || n < count[1]:
-			best[1], count[1] = gram, n
+			best, level = [2]uint32{gram, gram}, [2]uint32{n, n}
+		case n < level[0]:
+			best, level = [2]uint32{gram, best[0]}, [2]uint32{n, level[0]}
+		case i == 1 || n < level[1]:
+			best[1], level[1] = gram, n
 		}
 	}
 	for i, gram := range best {
 		l.marks[i] = uint16(hashGram(gram, markShift))
 	}
+	return l
 }
 
 // compiledItem is a distinct item, without its neq.
 type compiledItem struct {
 	slot   int32
 	all    bool
-	values [][]int32
+	absent bool // a test may hold for an absent field
+	// tests are the tests of all values, value after value; ends are, for items
+	// with all, where those of each value end.
+	tests, ends []int32
 	// For items without all, the same for a field with one value: the numbers of
-	// its byExact and byTail tests, sorted, and the other tests.
-	exact, tails, rest []int32
-	absent             bool // a test may hold for an absent field
+	// byExact, byTail and byExt tests, sorted, the literals that a signature may
+	// rule out, and the other tests.
+	exact, tails, exts []int32
+	marked             []markedTest
+	rest               []int32
+}
+
+// markedTest is a byContains test with the marks of its literal beside it.
+type markedTest struct {
+	test  int32
+	marks [2]uint16
 }
 
 // item interns an item.
@@ -105,45 +156,53 @@ func (c *compiler) item(r *Rule, it *item, values [][]test) int32 {
 	if it.field != "" {
 		ci.slot = c.slot(r.fieldName(it.field))
 	}
-	key := binary.AppendVarint(nil, int64(ci.slot))
+	ci.tests = make([]int32, 0, len(values))
+	for _, alts := range values {
+		for _, t := range alts {
+			ci.tests = append(ci.tests, c.test(r, ci.slot, t))
+		}
+		if it.all {
+			ci.ends = append(ci.ends, int32(len(ci.tests)))
+		}
+	}
+	key := binary.AppendVarint(c.key[:0], int64(ci.slot))
 	if it.all {
 		key = append(key, 'a')
 	}
-	for _, alts := range values {
-		ids := make([]int32, 0, len(alts))
-		key = append(key, 0xFF)
-		for _, t := range alts {
-			id := c.test(r, ci.slot, t)
-			c.popularity[id]++
-			ids = append(ids, id)
-			key = binary.AppendUvarint(key, uint64(id))
-		}
-		ci.values = append(ci.values, ids)
+	from := int32(0)
+	for _, to := range ci.ends {
+		key = binary.AppendUvarint(key, uint64(to-from))
+		from = to
 	}
+	for _, id := range ci.tests {
+		key = binary.AppendUvarint(key, uint64(id))
+	}
+	c.key = key
 	if id, ok := c.itemIDs[string(key)]; ok {
 		return id
 	}
 	e := c.engine
-	for _, alts := range ci.values {
-		for _, id := range alts {
-			t := &e.tests[id]
-			ci.absent = ci.absent || t.kind == nullTest || t.kind == existsTest
-			switch t.how {
-			case byExact:
-				ci.exact = append(ci.exact, t.id)
-			case byTail:
-				ci.tails = append(ci.tails, t.id)
-			default:
-				ci.rest = append(ci.rest, id)
-			}
+	for _, id := range ci.tests {
+		t := &e.tests[id]
+		ci.absent = ci.absent || t.kind == nullTest || t.kind == existsTest
+		switch {
+		case ci.slot < 0 || it.all:
+		case t.how == byExact:
+			ci.exact = append(ci.exact, t.id)
+		case t.how == byTail:
+			ci.tails = append(ci.tails, t.id)
+		case t.how == byExt:
+			ci.exts = append(ci.exts, t.id)
+		case t.how == byContains && t.lit.text.len() >= 4:
+			ci.marked = append(ci.marked, markedTest{id, t.lit.marks})
+		default:
+			ci.rest = append(ci.rest, id)
 		}
 	}
 	slices.Sort(ci.exact)
 	slices.Sort(ci.tails)
+	slices.Sort(ci.exts)
 	slices.SortStableFunc(ci.rest, func(a, b int32) int { return e.tests[a].effort() - e.tests[b].effort() })
-	if ci.slot < 0 || it.all {
-		ci.exact, ci.tails, ci.rest = nil, nil, nil
-	}
 	id := int32(len(e.items))
 	e.items = append(e.items, ci)
 	c.itemIDs[string(key)] = id
@@ -159,7 +218,7 @@ func (t *compiledTest) effort() int {
 		return 2000
 	case t.slot < 0:
 		return 5000
-	case t.how == byExact, t.how == byTail, t.kind == nullTest, t.kind == existsTest:
+	case t.how == byExact, t.how == byTail, t.how == byExt, t.kind == nullTest, t.kind == existsTest:
 		return 1
 	case t.how == byContains:
 		return 6
@@ -175,13 +234,15 @@ func (c *compiler) test(r *Rule, slot int32, t test) int32 {
 	case patternTest, keywordTest:
 		key = strconv.AppendBool(key, t.pattern.cased)
 		for _, e := range t.pattern.elems {
-			text := e.text
-			if !t.pattern.cased {
-				text = fold(text)
+			from := len(key)
+			if t.pattern.cased {
+				key = append(key, e.text...)
+			} else {
+				key = appendFold(key, e.text)
 			}
+			// With its length behind each text the key can be read backwards.
+			key = binary.LittleEndian.AppendUint32(key, uint32(len(key)-from))
 			key = append(key, byte(e.kind))
-			key = binary.AppendUvarint(key, uint64(len(text)))
-			key = append(key, text...)
 		}
 	case regexTest, keywordRegexTest:
 		key = append(key, t.re.String()...)
@@ -201,46 +262,59 @@ func (c *compiler) test(r *Rule, slot int32, t test) int32 {
 	id := int32(len(c.engine.tests))
 	c.testIDs[string(key)] = id
 	c.engine.tests = append(c.engine.tests, c.compileTest(r, slot, t))
-	c.popularity = append(c.popularity, 0)
 	return id
 }
 
 func (c *compiler) compileTest(r *Rule, slot int32, t test) compiledTest {
-	ct := compiledTest{test: t, slot: slot, other: -1}
+	ct := compiledTest{kind: t.kind, slot: slot, want: t.want}
+	seed := anyField
+	if slot >= 0 {
+		seed = c.engine.slots[slot].seed
+	}
 	switch t.kind {
 	case patternTest, keywordTest:
-		ct.how = byGlob
-		ct.glob = compileGlob(t.pattern)
-		if len(ct.glob.needle) > 0 {
-			ct.literals = [][]literal{{{text: []byte(fold(string(ct.glob.needle)))}}}
+		glob := compileGlob(t.pattern)
+		needle := glob.needle
+		if glob.cased {
+			needle = []byte(fold(string(needle)))
 		}
-		if ct.glob.cased {
+		ct.lit = c.literal(needle, seed)
+		if glob.cased || glob.shape == generalGlob {
+			ct.how, ct.more = byGlob, &detail{glob: glob}
 			break
 		}
-		switch text := ct.glob.text; {
-		case ct.glob.shape == containsGlob:
+		ct.how, ct.shape = byShape, glob.shape
+		switch text := glob.text; {
+		case glob.shape == containsGlob:
 			ct.how = byContains
 		case slot < 0:
-		case ct.glob.shape == exactGlob:
+		case glob.shape == exactGlob:
 			ct.how = byExact
 			ct.id = c.engine.slots[slot].exact.add(string(text))
-		case ct.glob.shape == suffixGlob && text[0] == '\\' && bytes.LastIndexByte(text, '\\') == 0:
+		case glob.shape == suffixGlob && bytes.LastIndexByte(text, '\\') == 0:
 			ct.how = byTail
 			ct.id = c.engine.slots[slot].tails.add(string(text[1:]))
+		case glob.shape == suffixGlob && bytes.LastIndexByte(text, '.') == 0:
+			ct.how = byExt
+			ct.id = c.engine.slots[slot].exts.add(string(text[1:]))
 		}
 	case regexTest, keywordRegexTest:
-		ct.how = byRegex
 		n := needsOf(t.re.String())
-		ct.shortest, ct.run, ct.sequence = n.shortest, n.run, n.sequence
+		ct.how = byRegex
+		ct.more = &detail{re: &expression{source: t.re.String()}, shortest: n.shortest, run: n.run, sequence: n.sequence}
 		for _, req := range n.reqs {
 			list := make([]literal, len(req))
 			for i, text := range req {
-				list[i].text = []byte(text)
+				list[i] = c.literal([]byte(text), seed)
 			}
-			ct.literals = append(ct.literals, list)
+			ct.more.literals = append(ct.more.literals, list)
 		}
+	case cidrTest:
+		ct.more = &detail{prefix: t.prefix}
+	case numberTest:
+		ct.more = &detail{order: t.order, number: t.number, part: t.part}
 	case fieldrefTest:
-		ct.other = c.slot(r.fieldName(t.ref))
+		ct.more = &detail{other: c.slot(r.fieldName(t.ref)), front: t.front, back: t.back, cased: t.cased}
 	}
 	return ct
 }
@@ -348,22 +422,47 @@ func (m *Matcher) holdsItem(id int32) bool {
 }
 
 func (m *Matcher) evaluateItem(it *compiledItem) bool {
-	if it.slot >= 0 && !it.all {
+	if it.all {
+		from := int32(0)
+		for _, to := range it.ends {
+			if !m.holdsAny(it.tests[from:to]) {
+				return false
+			}
+			from = to
+		}
+		return true
+	}
+	if it.slot >= 0 {
 		switch c := m.cell(it.slot); {
 		case len(c.list) == 0 && !it.absent:
 			return false
 		case len(c.list) == 1:
 			return len(it.exact) > 0 && has(it.exact, m.exact(c, it.slot)) ||
 				len(it.tails) > 0 && has(it.tails, m.tail(c, it.slot)) ||
+				len(it.exts) > 0 && has(it.exts, m.ext(c, it.slot)) ||
+				len(it.marked) > 0 && m.holdsMarked(it.marked, c.list[0]) ||
 				m.holdsAny(it.rest)
 		}
 	}
-	for _, alts := range it.values {
-		if held := m.holdsAny(alts); held != it.all {
-			return held
+	return m.holdsAny(it.tests)
+}
+
+// holdsMarked is holdsAny of tests on one text, of which its signature rules out
+// most at once.
+func (m *Matcher) holdsMarked(tests []markedTest, i int32) bool {
+	x := m.text(i)
+	signed := len(tests) > 2 && x.sign()
+	for k := range tests {
+		t := &tests[k]
+		if signed && (!x.grams.has(t.marks[0]) || !x.grams.has(t.marks[1])) {
+			continue
 		}
+		if m.holdsTest(t.test) {
+			return true
+		}
+		x = &m.texts[i] // which may have moved
 	}
-	return it.all
+	return false
 }
 
 func (m *Matcher) holdsAny(tests []int32) bool {
@@ -415,6 +514,8 @@ func (m *Matcher) evaluate(t *compiledTest) bool {
 			return m.exact(c, t.slot) == t.id
 		case byTail:
 			return m.tail(c, t.slot) == t.id
+		case byExt:
+			return m.ext(c, t.slot) == t.id
 		}
 	}
 	for _, i := range c.list {
@@ -427,32 +528,34 @@ func (m *Matcher) evaluate(t *compiledTest) bool {
 
 // value evaluates a test on one text.
 func (m *Matcher) value(t *compiledTest, i int32) bool {
-	switch t.kind {
-	case patternTest, keywordTest:
-		x := m.text(i)
-		switch {
-		case t.how == byContains:
-			return x.contains(&t.literals[0][0])
-		case !t.glob.cased && t.glob.shape != generalGlob:
-			return t.glob.match(x.fold())
-		case !x.mayMatch(t):
+	switch t.how {
+	case byContains:
+		return m.contains(m.text(i), &t.lit)
+	case byExact, byTail, byExt, byShape:
+		return t.shape.match(m.fold(i), m.engine.text(t.lit.text))
+	case byGlob:
+		switch x := m.text(i); {
+		case t.lit.text.len() > 0 && !m.contains(x, &t.lit):
 			return false
-		case t.glob.cased:
-			return t.glob.match(x.plain())
+		case t.more.glob.cased:
+			return t.more.glob.match(x.plain())
+		default:
+			return t.more.glob.match(x.fold())
 		}
-		return t.glob.match(x.fold())
-	case regexTest, keywordRegexTest:
+	case byRegex:
 		x := m.text(i)
-		return x.mayMatch(t) && x.matchRegex(t)
+		return m.mayMatch(x, t.more) && x.matchRegex(t.more)
+	}
+	switch t.kind {
 	case cidrTest:
 		a, ok := m.text(i).addr()
-		return ok && t.prefix.Contains(a)
+		return ok && t.more.prefix.Contains(a)
 	case numberTest:
-		n, ok := t.numeric(m.text(i).raw)
-		return ok && t.order.holds(compareNumbers(n, t.number))
+		n, ok := t.more.numeric(m.text(i).raw)
+		return ok && t.more.order.holds(compareNumbers(n, t.more.number))
 	case fieldrefTest:
-		for _, j := range m.cell(t.other).list {
-			if m.refers(t, i, j) {
+		for _, j := range m.cell(t.more.other).list {
+			if m.refers(t.more, i, j) {
 				return true
 			}
 		}
@@ -464,7 +567,7 @@ func (m *Matcher) value(t *compiledTest, i int32) bool {
 }
 
 // refers compares two texts for fieldref.
-func (m *Matcher) refers(t *compiledTest, i, j int32) bool {
+func (m *Matcher) refers(t *detail, i, j int32) bool {
 	var v, other []byte
 	if t.cased {
 		v, other = m.text(i).plain(), m.text(j).plain()
@@ -489,28 +592,30 @@ func (m *Matcher) mayHold(id int32) bool {
 	if t.how != byRegex {
 		return m.holdsTest(id)
 	}
-	list := m.everyText()
+	var list []int32
 	if t.slot >= 0 {
 		list = m.cell(t.slot).list
+	} else {
+		list = m.everyText()
 	}
 	for _, i := range list {
-		if m.text(i).mayMatch(t) {
+		if m.mayMatch(m.text(i), t.more) {
 			return true
 		}
 	}
 	return false
 }
 
-// mayMatch is false only if the test does not hold for the text, because of its
-// length or of a literal that is not there.
-func (x *text) mayMatch(t *compiledTest) bool {
+// mayMatch is false only if the expression does not match the text, because of
+// its length or of a literal that is not there.
+func (m *Matcher) mayMatch(x *text, t *detail) bool {
 	if len(x.raw) < t.shortest || t.run != nil && !t.run.in(x.raw) {
 		return false
 	}
 next:
 	for _, list := range t.literals {
 		for i := range list {
-			if x.contains(&list[i]) {
+			if m.contains(x, &list[i]) {
 				continue next
 			}
 		}
@@ -521,7 +626,7 @@ next:
 
 // matchRegex matches the regular expression of a text that may match, by simpler
 // means where they do.
-func (x *text) matchRegex(t *compiledTest) bool {
+func (x *text) matchRegex(t *detail) bool {
 	switch {
 	case t.run != nil && t.run.whole && x.ascii():
 		return true
@@ -539,22 +644,15 @@ func (x *text) matchRegex(t *compiledTest) bool {
 	return t.re.MatchString(x.raw)
 }
 
-// contains reports whether the folded text contains the literal.
-func (x *text) contains(l *literal) bool {
-	folded := x.fold()
-	if len(l.text) >= 4 && len(folded) >= minSigned && len(folded) <= maxSigned {
-		switch {
-		case x.ready&hasGrams != 0:
-		case x.looks < 2:
+// contains reports whether a folded text contains a literal.
+func (m *Matcher) contains(x *text, l *literal) bool {
+	folded, needle := x.fold(), m.engine.text(l.text)
+	if len(needle) >= 4 {
+		if x.looks < 2 {
 			x.looks++
-			return bytes.Contains(folded, l.text)
-		default:
-			x.ready |= hasGrams
-			x.grams.make(folded)
-		}
-		if !x.grams.has(l.marks[0]) || !x.grams.has(l.marks[1]) {
+		} else if x.sign() && (!x.grams.has(l.marks[0]) || !x.grams.has(l.marks[1])) {
 			return false
 		}
 	}
-	return bytes.Contains(folded, l.text)
+	return bytes.Contains(folded, needle)
 }

@@ -1,32 +1,77 @@
 package sigma
 
 import (
+	"slices"
 	"unicode"
 
 	"ashiato/internal/event"
 )
 
 // Reference evaluates rules one after the other, straight from their text: no
-// index, no cache, no compiled form. It is the yardstick of the Engine and far
-// too slow for anything else.
+// index, no compiled form, no test that an event is spared but by the log source
+// and by "and" and "or". It is the yardstick of the Engine and far too slow for
+// anything else.
+//
+// It remembers what it would otherwise work out again, and nothing else: what an
+// item's values mean, the characters of texts, and of one event, which log sources
+// it is of and which values its fields have. It is not safe for concurrent use.
 type Reference struct {
 	rules []*Rule
 	opt   Options
+	// sources has a rule of each log source, source each rule's place there.
+	sources []*Rule
+	source  []int
+	items   map[*item][][]test
+	texts   letterCache // of rules
+	ends    []int       // memory of pattern.matches
+	of      reading
+}
+
+// reading is what was worked out for one event. Without maps it remembers nothing.
+type reading struct {
+	event  *event.Event
+	isOf   []bool // by log source
+	fields map[fieldName][]string
+	texts  letterCache
 }
 
 // NewReference returns the interpreter of rules that Compile accepts with the
 // same options.
-func NewReference(rules []*Rule, opt Options) *Reference { return &Reference{rules, opt} }
+func NewReference(rules []*Rule, opt Options) *Reference {
+	r := &Reference{
+		rules: rules, opt: opt, items: map[*item][][]test{}, texts: letterCache{},
+		of: reading{fields: map[fieldName][]string{}, texts: letterCache{}},
+	}
+	seen := map[LogSource]int{}
+	for _, rule := range rules {
+		l := rule.LogSource
+		l.Definition = "" // a text for people
+		i, ok := seen[l]
+		if !ok {
+			i = len(r.sources)
+			seen[l] = i
+			r.sources = append(r.sources, rule)
+		}
+		r.source = append(r.source, i)
+	}
+	return r
+}
 
 // Match returns the rules that hold for e, in their order.
 func (r *Reference) Match(e *event.Event) []*Rule {
+	clear(r.of.fields)
+	clear(r.of.texts)
+	r.of.event, r.of.isOf = e, r.of.isOf[:0]
+	for _, rule := range r.sources {
+		r.of.isOf = append(r.of.isOf, rule.fields.Match(e))
+	}
 	var out []*Rule
-	for _, rule := range r.rules {
-		if !rule.fields.Match(e) {
+	for i, rule := range r.rules {
+		if !r.of.isOf[r.source[i]] {
 			continue
 		}
 		for _, c := range rule.conditions {
-			if r.holds(rule, c, e) {
+			if r.holds(rule, c) {
 				out = append(out, rule)
 				break
 			}
@@ -35,37 +80,41 @@ func (r *Reference) Match(e *event.Event) []*Rule {
 	return out
 }
 
-func (r *Reference) holds(rule *Rule, x *expr, e *event.Event) bool {
+func (r *Reference) holds(rule *Rule, x *expr) bool {
 	switch x.op {
 	case opNot:
-		return !r.holds(rule, x.kids[0], e)
+		return !r.holds(rule, x.kids[0])
 	case opAnd:
 		for _, k := range x.kids {
-			if !r.holds(rule, k, e) {
+			if !r.holds(rule, k) {
 				return false
 			}
 		}
 		return true
 	case opOr:
 		for _, k := range x.kids {
-			if r.holds(rule, k, e) {
+			if r.holds(rule, k) {
 				return true
 			}
 		}
 		return false
 	}
-	return r.item(rule, x.item, e)
+	return r.item(rule, x.item)
 }
 
-func (r *Reference) item(rule *Rule, it *item, e *event.Event) bool {
-	vals, f := it.resolve(r.opt.placeholders())
-	if f != nil {
-		return false // such rules are not compiled
+func (r *Reference) item(rule *Rule, it *item) bool {
+	vals, ok := r.items[it]
+	if !ok {
+		var f *fault
+		if vals, f = it.resolve(r.opt.placeholders()); f != nil {
+			return false // such rules are not compiled
+		}
+		r.items[it] = vals
 	}
 	held := 0
 	for _, alts := range vals {
-		for _, t := range alts {
-			if r.test(rule, it, &t, e) {
+		for i := range alts {
+			if r.holdsTest(rule, it, &alts[i]) {
 				held++
 				break
 			}
@@ -78,20 +127,29 @@ func (r *Reference) item(rule *Rule, it *item, e *event.Event) bool {
 	return result != it.neq
 }
 
+// test evaluates one test for e, and remembers nothing.
 func (r *Reference) test(rule *Rule, it *item, t *test, e *event.Event) bool {
+	once := Reference{of: reading{event: e}}
+	return once.holdsTest(rule, it, t)
+}
+
+// holdsTest evaluates one test for the event at hand.
+func (r *Reference) holdsTest(rule *Rule, it *item, t *test) bool {
+	of := &r.of
+	matches := func(p pattern, v string) bool { return p.matches(of.texts.letters(v), r.texts.letters, &r.ends) }
 	if it.field == "" {
 		held := false
-		everyValue(e, func(_, v string) bool {
+		everyValue(of.event, func(_, v string) bool {
 			if t.kind == keywordRegexTest {
 				held = held || t.re.MatchString(v)
 			} else {
-				held = held || plainMatch(t.pattern, v)
+				held = held || matches(t.pattern, v)
 			}
 			return true
 		})
 		return held
 	}
-	vals := lookup(e, rule.fieldName(it.field))
+	vals := of.values(rule.fieldName(it.field))
 	switch t.kind {
 	case nullTest:
 		return len(vals) == 0
@@ -101,7 +159,7 @@ func (r *Reference) test(rule *Rule, it *item, t *test, e *event.Event) bool {
 	for _, v := range vals {
 		switch t.kind {
 		case patternTest:
-			if plainMatch(t.pattern, v) {
+			if matches(t.pattern, v) {
 				return true
 			}
 		case regexTest:
@@ -117,10 +175,10 @@ func (r *Reference) test(rule *Rule, it *item, t *test, e *event.Event) bool {
 				return true
 			}
 		case fieldrefTest:
-			for _, other := range lookup(e, rule.fieldName(t.ref)) {
+			for _, other := range of.values(rule.fieldName(t.ref)) {
 				p := literalPattern(other).open(t.front, t.back)
 				p.cased = t.cased
-				if plainMatch(p, v) {
+				if p.matches(of.texts.letters(v), of.texts.letters, &r.ends) {
 					return true
 				}
 			}
@@ -129,35 +187,105 @@ func (r *Reference) test(rule *Rule, it *item, t *test, e *event.Event) bool {
 	return false
 }
 
-// plainMatch matches a whole value against a pattern by dynamic programming
-// over characters, one pattern element after the other.
-func plainMatch(p pattern, value string) bool {
-	text := characters(value)
-	at := make([]bool, len(text)+1) // at[i]: the elements so far can end before text[i]
-	at[0] = true
-	step := func(same func(rune) bool) {
-		for i := len(text); i > 0; i-- {
-			at[i] = at[i-1] && same(text[i-1])
+// values returns the values of a field.
+func (of *reading) values(f fieldName) []string {
+	vals, ok := of.fields[f]
+	if !ok {
+		if vals = lookup(of.event, f); of.fields != nil {
+			of.fields[f] = vals
 		}
-		at[0] = false
+	}
+	return vals
+}
+
+// letters are the characters of a text, and in folded each one replaced by the
+// smallest that differs from it only in case.
+type letters struct{ exact, folded []rune }
+
+func (l letters) of(cased bool) []rune {
+	if cased {
+		return l.exact
+	}
+	return l.folded
+}
+
+func lettersOf(s string) letters {
+	l := letters{exact: characters(s)}
+	for _, r := range l.exact {
+		l.folded = append(l.folded, smallestFold(r))
+	}
+	return l
+}
+
+// smallestFold returns the smallest character of the orbit of simple case folding
+// that r is in.
+func smallestFold(r rune) rune {
+	smallest := r
+	if r >= 0 {
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			smallest = min(smallest, f)
+		}
+	}
+	return smallest
+}
+
+// letterCache remembers the letters of texts. A nil one remembers nothing.
+type letterCache map[string]letters
+
+func (c letterCache) letters(s string) letters {
+	l, ok := c[s]
+	if !ok {
+		if l = lettersOf(s); c != nil {
+			c[s] = l
+		}
+	}
+	return l
+}
+
+// plainMatch matches a whole value against a pattern.
+func plainMatch(p pattern, value string) bool {
+	return p.matches(lettersOf(value), lettersOf, new([]int))
+}
+
+// matches goes through the elements of the pattern with the set of places in the
+// text where those so far can end. literal gives the letters of a literal; ends
+// is memory to be used again.
+func (p pattern) matches(in letters, literal func(string) letters, ends *[]int) bool {
+	text := in.of(p.cased)
+	at := append((*ends)[:0], 0) // ascending
+	step := func(same func(rune) bool) {
+		n := 0
+		for _, i := range at {
+			if i < len(text) && same(text[i]) {
+				at[n] = i + 1
+				n++
+			}
+		}
+		at = at[:n]
 	}
 	for _, e := range p.elems {
+		if len(at) == 0 {
+			break
+		}
 		switch e.kind {
 		case anyElem:
-			for i := 1; i <= len(text); i++ {
-				at[i] = at[i] || at[i-1]
+			first := at[0]
+			at = at[:0]
+			for i := first; i <= len(text); i++ {
+				at = append(at, i)
 			}
 		case oneElem:
 			step(func(rune) bool { return true })
 		case dashElem:
 			step(isDash)
 		default:
-			for _, want := range characters(e.text) {
-				step(func(r rune) bool { return r == want || !p.cased && sameFold(r, want) })
+			for _, want := range literal(e.text).of(p.cased) {
+				step(func(r rune) bool { return r == want })
 			}
 		}
 	}
-	return at[len(text)]
+	*ends = at
+	return slices.Contains(at, len(text))
 }
 
 // characters splits s. A lone surrogate is a character; a byte that is not
@@ -174,17 +302,4 @@ func characters(s string) []rune {
 		i += n
 	}
 	return out
-}
-
-// sameFold walks the orbit of simple case folding.
-func sameFold(a, b rune) bool {
-	if a < 0 || b < 0 {
-		return false
-	}
-	for f := unicode.SimpleFold(a); f != a; f = unicode.SimpleFold(f) {
-		if f == b {
-			return true
-		}
-	}
-	return false
 }

@@ -41,6 +41,8 @@ type Rule struct {
 	conditions []*expr
 	items      []*item // in the order of the file
 	fields     logsource.Matcher
+
+	regexes *int // what is left of MaxRegexes while the rule is read
 }
 
 // LogSource is a rule's logsource map.

@@ -29,6 +29,7 @@ type test struct {
 	kind    testKind
 	pattern pattern
 	re      *regexp.Regexp
+	size    int  // of re, see compileRegex
 	want    bool // existsTest
 	prefix  netip.Prefix
 	order   order

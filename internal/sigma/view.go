@@ -1,6 +1,7 @@
 package sigma
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -36,10 +37,14 @@ type route struct {
 // way is what a Matcher knows of a route.
 type way struct {
 	route
-	kept    bool // the way is remembered
-	groups  []*group
-	keys    *fieldIndex // the groups' keywords, nil if there are none
-	layouts []*layout   // the one used last first
+	kept   bool // the way is remembered
+	groups []*group
+	keys   *fieldIndex // the groups' keywords, nil if there are none
+	// named are the rules whose keywords are in the provider or the channel, once
+	// these were searched.
+	named    []int32
+	searched bool
+	layouts  []*layout // the one used last first
 }
 
 // layout is a layout of fields and what follows from it.
@@ -64,10 +69,10 @@ type plan struct {
 
 // cell is a slot's values in the current event.
 type cell struct {
-	epoch       uint32
-	ready       uint8
-	exact, tail int32
-	list        []int32 // texts
+	epoch            uint32
+	ready            uint8
+	exact, tail, ext int32
+	list             []int32 // texts
 }
 
 // text is one value of the current event and what is derived from it. Texts are
@@ -82,13 +87,14 @@ type text struct {
 	folded  []byte
 	bytes   []byte
 	address netip.Addr
-	grams   signature
+	grams   *signature // made when first needed; apart, to keep texts close together
 }
 
 // What of a cell or of a text is current.
 const (
 	hasExact = 1 << iota
 	hasTail
+	hasExt
 )
 
 const (
@@ -135,7 +141,7 @@ func (m *Matcher) keywordsOf(groups []*group) *fieldIndex {
 	}
 	f, ok := m.merged[string(key)]
 	if !ok {
-		f = mergeKeywords(groups, m.engine.common)
+		f = m.engine.mergeKeywords(groups)
 		if len(m.merged) < maxMerged {
 			m.merged[string(key)] = f
 		}
@@ -416,11 +422,13 @@ func (m *Matcher) fold(i int32) []byte { return m.text(i).fold() }
 
 func (t *text) fold() []byte {
 	if t.ready&hasFolded == 0 {
-		t.ready |= hasFolded
+		t.ready |= hasFolded | hasWidth
 		if cap(t.folded) > maxKept {
 			t.folded = nil
 		}
-		t.folded = appendFold(t.folded[:0], t.raw)
+		if t.folded, t.isASCII = foldASCII(t.folded, t.raw); !t.isASCII {
+			t.folded = appendFold(t.folded[:0], t.raw)
+		}
 	}
 	return t.folded
 }
@@ -513,6 +521,24 @@ func (m *Matcher) tailOf(s, text int32) int32 {
 	return -1
 }
 
+// ext returns the number of what stands behind a single value's last dot, as
+// exact does.
+func (m *Matcher) ext(c *cell, s int32) int32 {
+	if c.ready&hasExt == 0 {
+		c.ready |= hasExt
+		c.ext = m.extOf(s, c.list[0])
+	}
+	return c.ext
+}
+
+func (m *Matcher) extOf(s, text int32) int32 {
+	folded := m.fold(text)
+	if i := bytes.LastIndexByte(folded, '.'); i >= 0 {
+		return m.engine.slots[s].exts.of(folded[i+1:])
+	}
+	return -1
+}
+
 // numbering gives folded texts consecutive numbers.
 type numbering struct {
 	ids   map[string]int32
@@ -536,6 +562,15 @@ func (n *numbering) add(text string) int32 {
 		}
 	}
 	return id
+}
+
+// texts returns the texts in the order of their numbers.
+func (n *numbering) texts() []string {
+	out := make([]string, len(n.ids))
+	for text, id := range n.ids {
+		out[id] = text
+	}
+	return out
 }
 
 // firstBit is the same for both cases of a letter.
@@ -579,6 +614,22 @@ const (
 	markShift  = 32 - 16 // a mark is a hash of 16 bits
 	smallShift = 16 - 12 // of which the small table looks at 12
 )
+
+// sign makes a text's signature and reports whether it can have one.
+func (t *text) sign() bool {
+	folded := t.fold()
+	if len(folded) < minSigned || len(folded) > maxSigned {
+		return false
+	}
+	if t.ready&hasGrams == 0 {
+		t.ready |= hasGrams
+		if t.grams == nil {
+			t.grams = &signature{}
+		}
+		t.grams.make(folded)
+	}
+	return true
+}
 
 func (s *signature) make(text []byte) {
 	if s.long = len(text) > maxSmall; s.long {

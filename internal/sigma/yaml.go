@@ -3,6 +3,7 @@ package sigma
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -77,20 +78,18 @@ func (f *fault) withHint(format string, args ...any) *fault {
 
 // readYAML splits a file into its documents; empty documents are left out.
 func readYAML(data []byte) ([]*node, *fault) {
-	if len(data) > MaxFileSize {
-		return nil, faultf(place{1, 1}, "the file has %d bytes, more than the bound of %d", len(data), MaxFileSize)
+	data, f := utf8Text(data)
+	if f != nil {
+		return nil, f
 	}
-	if len(data) >= 2 && (data[0] == 0xFF && data[1] == 0xFE || data[0] == 0xFE && data[1] == 0xFF) {
-		return nil, faultf(place{1, 1}, "the file is UTF-16").withHint("save it as UTF-8")
-	}
-	if len(data) >= 3 && data[0] == 0xEF && data[1] == 0xBB && data[2] == 0xBF {
-		data = data[3:]
-	}
-	if at, bad := firstBadByte(data); bad {
-		return nil, faultf(at, "the file is not valid UTF-8 here")
+	if f := boundParts(data); f != nil {
+		return nil, f
 	}
 	tokens := lexer.Tokenize(string(data))
 	if f := boundNesting(tokens); f != nil {
+		return nil, f
+	}
+	if f := boundKeys(tokens); f != nil {
 		return nil, f
 	}
 	file, err := parser.Parse(tokens, 0)
@@ -131,6 +130,73 @@ func firstBadByte(data []byte) (place, bool) {
 	return place{}, false
 }
 
+// Bounds on what the parser is given, which takes about half a kilobyte for a
+// part, and for the keys of a map a time that grows with their square.
+const (
+	maxParts = 500_000
+	maxKeys  = 3_000
+)
+
+// boundParts refuses text that the lexer would cut into very many tokens: lines,
+// items and keys. It counts a few too many, in texts.
+func boundParts(data []byte) *fault {
+	parts, line, start := 0, 1, 0
+	for i, c := range data {
+		switch c {
+		case '\n':
+			line, start = line+1, i+1
+		case ',', '[', ']', '{', '}':
+		case ':', '-', '?':
+			if i+1 < len(data) && data[i+1] != ' ' && data[i+1] != '\t' && data[i+1] != '\n' && data[i+1] != '\r' {
+				continue
+			}
+		default:
+			continue
+		}
+		if parts++; parts > maxParts {
+			return faultf(place{line, utf8.RuneCount(data[min(start, i):i]) + 1}, "the file has more than %d lines, items and keys", maxParts).withHint("split it")
+		}
+	}
+	return nil
+}
+
+// boundKeys refuses block maps of very many keys. Keys in one column are of one
+// map until a line begins further left.
+func boundKeys(tokens token.Tokens) *fault {
+	type open struct{ column, keys int }
+	var maps []open // their columns rise
+	line := 0
+	for i, t := range tokens {
+		if t.Type == token.DocumentHeaderType || t.Type == token.DocumentEndType {
+			maps = maps[:0]
+			continue
+		}
+		if t.Position.Line != line {
+			line = t.Position.Line
+			for len(maps) > 0 && maps[len(maps)-1].column > t.Position.Column {
+				maps = maps[:len(maps)-1]
+			}
+		}
+		if t.Type != token.MappingValueType || i == 0 {
+			continue
+		}
+		column := tokens[i-1].Position.Column
+		n := len(maps) - 1
+		for n >= 0 && maps[n].column > column {
+			n--
+		}
+		maps = maps[:n+1]
+		if n < 0 || maps[n].column < column {
+			maps = append(maps, open{column: column})
+			n++
+		}
+		if maps[n].keys++; maps[n].keys > maxKeys {
+			return faultf(placeOf(t), "the map has more than %d keys", maxKeys).withHint("write a list, or several searches")
+		}
+	}
+	return nil
+}
+
 // boundNesting refuses what would make the recursive parser run deep: flow
 // brackets, and block indicators nested on one line. Nesting by indentation is
 // bounded by the size of the file.
@@ -149,7 +215,7 @@ func boundNesting(tokens token.Tokens) *fault {
 			row++
 		}
 		if flow > MaxDepth || row > MaxDepth || t.Position.Column > 100*MaxDepth && t.Type == token.SequenceEntryType {
-			return faultf(placeOf(t), "the YAML is nested more than %d levels deep", MaxDepth)
+			return faultf(placeOf(t), "the YAML is nested more than %d levels deep", MaxDepth).withHint("no rule needs that; look for brackets or blanks that are not closed or wrong")
 		}
 	}
 	return nil
@@ -165,9 +231,22 @@ func placeOf(t *token.Token) place {
 func yamlFault(err error) *fault {
 	var y yaml.Error
 	if errors.As(err, &y) {
-		return faultf(placeOf(y.GetToken()), "not valid YAML: %s", y.GetMessage())
+		return faultf(placeOf(y.GetToken()), "not valid YAML: %s", clip(y.GetMessage())).withHint("%s", yamlHint(y.GetMessage()))
 	}
-	return faultf(place{1, 1}, "not valid YAML: %v", err)
+	return faultf(place{1, 1}, "not valid YAML: %s", clip(err.Error()))
+}
+
+// yamlHint says what to do about what the parser found.
+func yamlHint(message string) string {
+	switch {
+	case strings.Contains(message, "already defined"):
+		return "write the values of both as one list, or the second in a search of its own"
+	case strings.Contains(message, "\t"):
+		return "indent with blanks, not tabs"
+	case strings.Contains(message, "start any token"):
+		return "put the value in quotes"
+	}
+	return "look at the indentation and the quotes of this line and the one before"
 }
 
 // builder turns the parser's tree into nodes: aliases followed, merges done,
@@ -188,7 +267,7 @@ func (b *builder) build(a ast.Node, depth int) (*node, *fault) {
 		return nil, faultf(at, "the file holds more than %d values", MaxValues).withHint("split it, or look for aliases that multiply")
 	}
 	if depth > MaxDepth {
-		return nil, faultf(at, "the YAML is nested more than %d levels deep", MaxDepth)
+		return nil, faultf(at, "the YAML is nested more than %d levels deep", MaxDepth).withHint("no rule needs that; look for brackets or blanks that are not closed or wrong")
 	}
 	scalar := func(text string, plain byte) (*node, *fault) {
 		return &node{kind: scalarNode, at: at, text: text, plain: plain}, nil
@@ -233,10 +312,10 @@ func (b *builder) build(a ast.Node, depth int) (*node, *fault) {
 		name := a.Value.GetToken().Value
 		target, ok := b.anchors[name]
 		if !ok {
-			return nil, faultf(at, "the alias *%s has no anchor before it", name)
+			return nil, faultf(at, "the alias *%s has no anchor before it", name).withHint("a value that begins with * needs quotes")
 		}
 		if b.open[target] {
-			return nil, faultf(at, "the alias *%s refers to itself", name)
+			return nil, faultf(at, "the alias *%s refers to itself", name).withHint("write the values out")
 		}
 		return b.build(target, depth+1)
 	case *ast.SequenceNode:
@@ -293,7 +372,7 @@ func (b *builder) fill(n *node, values []*ast.MappingValueNode, depth int) *faul
 			return faultf(key.at, "a key must be a single value, not %s", key.kind)
 		}
 		if seen[key.text] {
-			return faultf(key.at, "the key %q is given twice", key.text)
+			return faultf(key.at, "the key %q is given twice", clip(key.text)).withHint("write the values of both as one list, or the second in a search of its own")
 		}
 		seen[key.text] = true
 		n.keys = append(n.keys, pair{key.text, key.at, value})

@@ -7,6 +7,10 @@
 // that reads everything before it judges takes one Close; one that follows a
 // stream takes an Advance whenever time has moved on, and a Close at the end.
 //
+// What an event belongs to (sigma.PseudoFields) may be known only when all
+// events are. Observe without a Resolver returns observations that wait, and
+// State.Resolve decides them.
+//
 // Guarantees. Time is the events' own; no clock is read. The result is a
 // function of the set of observations: their order, and the same record twice,
 // change nothing, as long as nothing arrives later than the watermark given to
@@ -40,7 +44,13 @@ type Set struct {
 	byRule map[*sigma.Rule][]use
 	byBase [][]use // by correlation: those that name it
 	delay  []time.Duration
+	pseudo []bool        // by correlation: it groups events by pseudo-fields
+	shared [][]belonging // by correlation: what all its events belong to
 }
+
+// belonging is a name in group-by that is the same pseudo-field for every rule
+// of a correlation, down its chain.
+type belonging struct{ name, pseudo string }
 
 // use is a place in which a correlation names something.
 type use struct{ correlation, base int }
@@ -48,7 +58,10 @@ type use struct{ correlation, base int }
 // New returns the set of correlations, which must be in the order of
 // sigma.Correlate: bases before those that name them.
 func New(list []*sigma.Correlation) *Set {
-	s := &Set{list: list, byRule: map[*sigma.Rule][]use{}, byBase: make([][]use, len(list)), delay: make([]time.Duration, len(list))}
+	s := &Set{
+		list: list, byRule: map[*sigma.Rule][]use{}, byBase: make([][]use, len(list)), delay: make([]time.Duration, len(list)),
+		pseudo: make([]bool, len(list)), shared: make([][]belonging, len(list)),
+	}
 	number := map[*sigma.Correlation]int{}
 	for i, c := range list {
 		number[c] = i
@@ -61,9 +74,27 @@ func New(list []*sigma.Correlation) *Set {
 			s.byBase[n] = append(s.byBase[n], use{i, j})
 			s.delay[i] = max(s.delay[i], addTimes(s.delay[n], b.Correlation.Timespan))
 		}
+		for _, name := range c.GroupBy {
+			same := c.Field(0, name)
+			for j, b := range c.Bases {
+				s.pseudo[i] = s.pseudo[i] || c.Pseudo(j, name)
+				if f := c.Field(j, name); f != same || !slices.Contains(sigma.PseudoFields[:], f) {
+					same = ""
+				} else if b.Correlation != nil && !slices.ContainsFunc(s.shared[number[b.Correlation]], func(x belonging) bool { return x.pseudo == f }) {
+					same = "" // what the other correlation rests on may belong elsewhere
+				}
+			}
+			if same != "" {
+				s.shared[i] = append(s.shared[i], belonging{name, same})
+			}
+		}
 	}
 	return s
 }
+
+// Pseudo reports whether a correlation of the set groups by a pseudo-field, so
+// that a Resolver is of use.
+func (s *Set) Pseudo() bool { return slices.Contains(s.pseudo, true) }
 
 // addTimes adds without overflow.
 func addTimes(a, b time.Duration) time.Duration {
@@ -90,13 +121,22 @@ func (s *Set) Silent() map[*sigma.Rule]bool {
 	return silent
 }
 
-// Observation is an event as one group of one correlation sees it.
+// Observation is an event as one group of one correlation sees it, or an event
+// that waits to be resolved.
 type Observation struct {
 	correlation int
 	key         string // group-by values in the form in which they are compared
 	ungrouped   bool
+	unresolved  int // of an ungrouped one: 1 + the pseudo-field it lacks
 	group       []event.Field
 	entry       entry
+	waits       []match // the rules that hold for it, if it waits
+}
+
+// match is sigma.Match.
+type match struct {
+	rule   *sigma.Rule
+	fields []event.Field
 }
 
 // entry is an event in its group.
@@ -111,9 +151,10 @@ type entry struct {
 	Matched []event.Field // what decided the first of the bases
 	// Cited is what a chained correlation rests on, nil for a plain event.
 	Cited []*event.Event
-	// View is how the event's fields are seen by chained correlations: the base
-	// and, where that is a correlation, its episode's group.
+	// Group are the group-by values as this event has them.
 	Group []event.Field
+	// Copies is how often the record came again.
+	Copies int64
 }
 
 // identity is equal for the same record read twice. Number is the record's own,
@@ -146,29 +187,54 @@ func (p position) compare(o position) int {
 }
 
 // Observe appends an Observation for every correlation that names a rule among
-// the matches of an event, and returns dst. resolve may be nil if no
-// correlation groups by pseudo-fields. It is safe for concurrent use.
+// the matches of an event, and returns dst. If resolve is nil, those that group
+// by pseudo-fields get one between them, which waits for State.Resolve. It is
+// safe for concurrent use.
 func (s *Set) Observe(e *event.Event, matches []sigma.Match, resolve Resolver, dst []Observation) []Observation {
 	start := len(dst)
+	var waits []match
 	for _, m := range matches {
 		for _, u := range s.byRule[m.Rule] {
-			c := s.list[u.correlation]
-			dst = s.observe(dst, start, u, source{
-				event: e, matched: m.Fields,
-				field: func(name string) (string, bool) {
-					if name = c.Field(u.base, name); slices.Contains(sigma.PseudoFields, name) {
-						if resolve == nil {
-							return "", false
-						}
-						return resolve(e, name)
-					}
-					return m.Rule.Field(e, name)
-				},
-			})
+			if s.pseudo[u.correlation] && resolve == nil {
+				if len(waits) == 0 || waits[len(waits)-1].rule != m.Rule {
+					waits = append(waits, match{m.Rule, m.Fields})
+				}
+				continue
+			}
+			dst = s.observe(dst, start, u, s.plain(e, m.Rule, m.Fields, u, resolve))
+		}
+	}
+	if len(waits) > 0 {
+		dst = append(dst, Observation{entry: entry{Time: e.Time, Event: e, ID: identify(e)}, waits: waits})
+	}
+	return dst
+}
+
+// resolve is Observe for an event that waited.
+func (s *Set) resolve(e *event.Event, waits []match, resolve Resolver, dst []Observation) []Observation {
+	start := len(dst)
+	for _, m := range waits {
+		for _, u := range s.byRule[m.rule] {
+			if s.pseudo[u.correlation] {
+				dst = s.observe(dst, start, u, s.plain(e, m.rule, m.fields, u, resolve))
+			}
 		}
 	}
 	return dst
 }
+
+// plain is how a correlation sees an event that a rule holds for.
+func (s *Set) plain(e *event.Event, r *sigma.Rule, matched []event.Field, u use, resolve Resolver) source {
+	c := s.list[u.correlation]
+	return source{event: e, matched: matched, field: func(name string) (string, bool) {
+		if name = c.Field(u.base, name); slices.Contains(sigma.PseudoFields[:], name) {
+			return resolve(e, name)
+		}
+		return r.Field(e, name)
+	}}
+}
+
+func identify(e *event.Event) identity { return identity{e.Ref.RecordID, world.Content(e)} }
 
 type source struct {
 	event   *event.Event
@@ -188,6 +254,7 @@ func (s *Set) observe(dst []Observation, start int, u use, from source) []Observ
 		v, ok := from.field(name)
 		if !ok {
 			o.ungrouped = true
+			o.unresolved = 1 + slices.Index(sigma.PseudoFields[:], c.Field(u.base, name))
 			return append(dst, o)
 		}
 		o.group = append(o.group, event.Field{Name: name, Value: v})
@@ -219,7 +286,7 @@ func (s *Set) observe(dst []Observation, start int, u use, from source) []Observ
 			return dst
 		}
 	}
-	o.entry.ID = identity{from.event.Ref.RecordID, world.Content(from.event)}
+	o.entry.ID = identify(from.event)
 	return append(dst, o)
 }
 
@@ -264,9 +331,11 @@ func hash(key string) uint64 {
 }
 
 // size estimates what an entry holds in memory, in bytes.
-func (e *entry) size() int64 {
-	n := 400 + len(e.Value) + len(e.Event.Host) + len(e.Event.Provider) + len(e.Event.Channel) + len(e.Event.Ref.File)
-	for _, list := range [][]event.Field{e.Event.Data, e.Event.Canon, e.Matched} {
+func (e *entry) size() int64 { return sizeOf(e.Event, e.Matched) + int64(len(e.Value)) }
+
+func sizeOf(e *event.Event, matched []event.Field) int64 {
+	n := 400 + len(e.Host) + len(e.Provider) + len(e.Channel) + len(e.Ref.File)
+	for _, list := range [][]event.Field{e.Data, e.Canon, matched} {
 		for _, f := range list {
 			n += 32 + len(f.Name) + len(f.Value)
 		}
@@ -281,6 +350,10 @@ type Episode struct {
 	// Group is the group-by fields with the values of its deciding event, in the
 	// order of the rule.
 	Group []event.Field
+	// Belongs are the pseudo-fields among them, under their own names: what all
+	// of the episode's events belong to. One that is another field for some rule
+	// is left out.
+	Belongs []event.Field
 	// Event decided the episode: with it the condition first held.
 	Event *event.Event
 	// Matched is what decided the base rule that Event is of.

@@ -497,11 +497,17 @@ func TestStream(t *testing.T) {
 					delay[e] = int(e.Time.Sub(begin)/time.Second) + rapid.IntRange(0, lateness).Draw(t, "delay")
 				}
 				slices.SortStableFunc(events, func(x, y *event.Event) int { return delay[x] - delay[y] })
-				st := b.set.State(correlation.Limits{})
+				st, plain := b.set.State(correlation.Limits{}), b.set.State(correlation.Limits{})
 				var all []correlation.Episode
 				for _, e := range events {
-					all = append(all, st.Advance(begin.Add(time.Duration(delay[e]-lateness)*time.Second))...)
+					mark := begin.Add(time.Duration(delay[e]-lateness) * time.Second)
+					said := st.Advance(mark)
+					if got, want := brief(said), brief(plain.AdvanceAll(mark)); got != want {
+						t.Fatalf("judging what is due says %s\njudging everything %s", got, want)
+					}
+					all = append(all, said...)
 					b.observe(st, e)
+					b.observe(plain, e)
 					if rapid.IntRange(0, 5).Draw(t, "store") == 0 {
 						st = store(t, b, st)
 					}
@@ -527,6 +533,75 @@ func TestStream(t *testing.T) {
 				slices.SortFunc(closed, correlation.Compare)
 				if got := brief(closed); got != want || len(open) > 0 {
 					t.Fatalf("got  %s\nwant %s\nleft open %v\n%v", got, want, open, rules)
+				}
+			})
+		})
+	}
+}
+
+// TestRestoreAndReplay holds that a state that was stored anywhere, read back
+// and given again what it had seen since some time before, and the rest, finds
+// what one that was never stored finds: episodes, loss and all. Half of the
+// correlations wait for what their events belong to.
+func TestRestoreAndReplay(t *testing.T) {
+	sets := [][]string{
+		{"type: temporal_ordered\nrules: [C1, d]\ngroup-by: [G]\ntimespan: 9s", "type: event_count\nrules: [a, b]\ngroup-by: [G]\ntimespan: 4s\ncondition: {gte: 2}"},
+		{"type: event_count\nrules: [a, b]\ngroup-by: [ProcessTree]\ntimespan: 5s\ncondition: {gte: 2}"},
+	}
+	for _, rule := range types {
+		sets = append(sets, []string{rule}, []string{strings.Replace(rule, "[G]", "[Volume]", 1)})
+	}
+	resolve := func(e *event.Event, _ string) (string, bool) { return e.Get("G") }
+	for _, rules := range sets {
+		b := load(t, rules...)
+		t.Run(strings.SplitN(rules[0], "\n", 2)[0], func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				events := drawEvents(t, 25)
+				slices.SortStableFunc(events, event.Compare)
+				if len(events) == 0 {
+					return
+				}
+				lateness := rapid.IntRange(0, 3).Draw(t, "lateness")
+				stored := rapid.IntRange(0, len(events)-1).Draw(t, "stored after")
+				again := rapid.IntRange(0, stored).Draw(t, "read again from")
+				waits := rapid.Bool().Draw(t, "resolve at the end")
+				feed := func(st *correlation.State, e *event.Event, mark bool) (said []correlation.Episode) {
+					b.observe(st, e)
+					if !waits {
+						st.Resolve(resolve)
+						if mark {
+							said = st.Advance(e.Time.Add(time.Duration(-lateness) * time.Second))
+						}
+					}
+					return said
+				}
+				finish := func(st *correlation.State, said []correlation.Episode) string {
+					st.Resolve(resolve)
+					said = append(said, st.Close()...)
+					said = slices.DeleteFunc(said, func(e correlation.Episode) bool { return e.Open })
+					slices.SortFunc(said, correlation.Compare)
+					return brief(said)
+				}
+				var whole, parted []correlation.Episode
+				st := b.set.State(correlation.Limits{})
+				for _, e := range events {
+					whole = append(whole, feed(st, e, true)...)
+				}
+				want := finish(st, whole)
+
+				st = b.set.State(correlation.Limits{})
+				for _, e := range events[:stored+1] {
+					parted = append(parted, feed(st, e, true)...)
+				}
+				st = store(t, b, st)
+				for i, e := range events[again:] {
+					parted = append(parted, feed(st, e, again+i > stored)...)
+				}
+				if got := finish(st, parted); got != want {
+					t.Fatalf("got  %s\nwant %s\n%v", got, want, rules)
+				}
+				if s := st.Stats(); s.Lost() != 0 {
+					t.Fatalf("%+v", s)
 				}
 			})
 		})
@@ -587,10 +662,59 @@ func TestLimits(t *testing.T) {
 		}
 		want, stats := run(events)
 		got, again := run(rapid.Permutation(events).Draw(t, "order"))
-		if got != want || stats.Groups > 0 != (again.Groups > 0) {
+		if got != want || stats.Lost() != again.Lost() {
 			t.Fatalf("%s %+v\nbecame\n%s %+v", want, stats, got, again)
 		}
 	})
+}
+
+// TestGroupsAreBounded holds that the number of groups is bounded, by the same
+// ones whatever the order, that every observation is accounted for, and that
+// there is room again once groups have closed.
+func TestGroupsAreBounded(t *testing.T) {
+	b := load(t, "type: event_count\nrules: a\ngroup-by: [G]\ntimespan: 10s\ncondition: {gte: 2}")
+	rapid.Check(t, func(t *rapid.T) {
+		var events []*event.Event
+		for i := range rapid.IntRange(1, 200).Draw(t, "events") {
+			events = append(events, ev(i+1, rapid.IntRange(0, 50).Draw(t, "second"), "a", fmt.Sprint("g", rapid.IntRange(0, 30).Draw(t, "group"))))
+		}
+		run := func(events []*event.Event) (string, correlation.Stats) {
+			st := b.set.State(correlation.Limits{Groups: 7})
+			for _, e := range events {
+				b.observe(st, e)
+			}
+			got := st.Close()
+			groups := map[string]bool{}
+			for _, e := range got {
+				groups[e.Group[0].Value] = true
+			}
+			if len(groups) > 7 {
+				t.Fatalf("%d groups", len(groups))
+			}
+			return brief(got), st.Stats()
+		}
+		want, stats := run(events)
+		again := append(rapid.Permutation(events).Draw(t, "order"), rapid.SliceOfN(rapid.SampledFrom(events), 0, 5).Draw(t, "twice")...)
+		got, shuffled := run(again)
+		if got != want || stats.Lost() > shuffled.Lost() || shuffled.Lost()+shuffled.Repeated != stats.Lost()+int64(len(again)-len(events)) {
+			t.Fatalf("%s %+v\nbecame\n%s %+v", want, stats, got, shuffled)
+		}
+	})
+	st := b.set.State(correlation.Limits{Groups: 7})
+	for i := range 100 {
+		b.observe(st, ev(i+1, 0, "a", fmt.Sprint("g", i)))
+	}
+	if lost := st.Stats().Lost(); lost != 93 {
+		t.Errorf("%d of 100 groups are left out, want 93", lost)
+	}
+	st.Advance(begin.Add(time.Minute))
+	for i := range 7 {
+		b.observe(st, ev(i+200, 70, "a", fmt.Sprint("late", i)))
+		b.observe(st, ev(i+300, 71, "a", fmt.Sprint("late", i)))
+	}
+	if got := st.Close(); len(got) != 7 {
+		t.Errorf("%d of 7 groups are there once the others have closed", len(got))
+	}
 }
 
 func TestManyGroups(t *testing.T) {
@@ -625,8 +749,96 @@ func TestPseudoFields(t *testing.T) {
 	if got := brief(st.Close()); got != "C0 ProcessTree=x 2@0-2 by 3" {
 		t.Error(got)
 	}
-	if st.Stats().Ungrouped != 1 {
-		t.Errorf("%+v", st.Stats())
+	if s := st.Stats(); s.Ungrouped != 1 || s.Unresolved != [3]int64{1, 0, 0} {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestWaiting holds that events that wait until everything is known come to what
+// they come to where it is known at once, in any order and with copies; and that
+// what does not fit is counted and does not depend on the order.
+func TestWaiting(t *testing.T) {
+	b := load(t,
+		"type: temporal_ordered\nrules: [C1, d]\ngroup-by: [ProcessTree]\ntimespan: 9s",
+		"type: event_count\nrules: [a, b]\ngroup-by: [Volume, V]\ntimespan: 4s\ncondition: {gte: 2}",
+		"type: temporal\nrules: [a, b, c]\ngroup-by: [tree]\ntimespan: 4s\naliases: {tree: {a: ProcessTree, b: G, c: ProcessTree}}",
+		"type: event_count\nrules: c\ngroup-by: [G]\ntimespan: 4s\ncondition: {gte: 2}")
+	if !b.set.Pseudo() {
+		t.Error("the set has pseudo-fields")
+	}
+	resolve := func(e *event.Event, name string) (string, bool) {
+		v, ok := e.Get("G")
+		return name + v, ok
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		events := drawEvents(t, 30)
+		now := b.set.State(correlation.Limits{})
+		now.Resolve(resolve) // for chains
+		for _, e := range events {
+			for _, o := range b.set.Observe(e, b.matcher.Match(e, nil), resolve, nil) {
+				now.Add(o)
+			}
+		}
+		want := brief(now.Close())
+		later := func(events []*event.Event, limits correlation.Limits) (string, correlation.Stats) {
+			st := b.set.State(limits)
+			for _, e := range events {
+				b.observe(st, e)
+			}
+			st.Resolve(resolve)
+			return brief(st.Close()), st.Stats()
+		}
+		shuffled := rapid.Permutation(events).Draw(t, "order")
+		twice := shuffled
+		if len(events) > 0 {
+			twice = append(slices.Clone(shuffled), rapid.SliceOfN(rapid.SampledFrom(events), 0, 4).Draw(t, "twice")...)
+		}
+		if got, s := later(twice, correlation.Limits{}); got != want || s.Lost() != 0 {
+			t.Fatalf("got  %s\nwant %s\n%+v", got, want, s)
+		}
+		limits := correlation.Limits{Waiting: int64(rapid.IntRange(1, 10_000).Draw(t, "limit"))}
+		one, a := later(events, limits)
+		two, b := later(shuffled, limits)
+		if one != two || a != b {
+			t.Fatalf("%s %+v\nbecame\n%s %+v", one, a, two, b)
+		}
+	})
+	st := b.set.State(correlation.Limits{})
+	for _, e := range at("0:a,x,1") {
+		b.observe(st, e)
+	}
+	st.Close()
+	if s := st.Stats(); s.Unresolved != [3]int64{1, 0, 1} {
+		t.Errorf("without a resolver: %+v", s)
+	}
+}
+
+// TestBelongs holds that an episode says what all of its events belong to, and
+// not what only some of them do.
+func TestBelongs(t *testing.T) {
+	b := load(t,
+		"type: temporal_ordered\nrules: [C1, d]\ngroup-by: [Volume]\ntimespan: 20s",
+		"type: event_count\nrules: [a]\ngroup-by: [G, Volume]\ntimespan: 10s\ncondition: {gte: 2}",
+		"type: temporal\nrules: [C3, d]\ngroup-by: [ProcessTree]\ntimespan: 20s",
+		"type: event_count\nrules: [a]\ngroup-by: [G]\ntimespan: 10s\ncondition: {gte: 2}",
+		"type: temporal\nrules: [a, d]\ngroup-by: [who]\ntimespan: 20s\naliases: {who: {a: LogonSession, d: LogonSession}}",
+		"type: temporal\nrules: [a, d]\ngroup-by: [who]\ntimespan: 20s\naliases: {who: {a: LogonSession, d: G}}")
+	st := b.set.State(correlation.Limits{})
+	for _, e := range at("0:a,x 1:a,x 2:d,x") {
+		b.observe(st, e)
+	}
+	st.Resolve(func(e *event.Event, name string) (string, bool) { return e.Get("G") })
+	var got []string
+	for _, e := range st.Close() {
+		s := e.Correlation.Rule.Title
+		for _, f := range e.Belongs {
+			s += " " + f.Name + "=" + f.Value
+		}
+		got = append(got, s)
+	}
+	slices.Sort(got)
+	if d := cmp.Diff([]string{"C0 Volume=x", "C1 Volume=x", "C2", "C3", "C4 LogonSession=x", "C5"}, got); d != "" {
+		t.Error(d)
 	}
 }
 
@@ -690,6 +902,122 @@ func BenchmarkState(b *testing.B) {
 				st.Close()
 			}
 			b.ReportMetric(float64(len(told))*float64(b.N)/b.Elapsed().Seconds(), "observations/s")
+		})
+	}
+}
+
+// BenchmarkAdvance follows a stream that touches 20 of 100,000 open groups a
+// second: by judging what is due, and by judging every group.
+func BenchmarkAdvance(b *testing.B) {
+	x := load(b, "type: event_count\nrules: [a]\ngroup-by: [G]\ntimespan: 1d\ncondition: {gte: 100}")
+	note := func(n, second int) []correlation.Observation {
+		e := ev(n, second, "a", fmt.Sprint("g", n%100_000))
+		return x.set.Observe(e, x.matcher.Match(e, nil), nil, nil)
+	}
+	for _, way := range []struct {
+		name    string
+		advance func(*correlation.State, time.Time) []correlation.Episode
+	}{{"due", (*correlation.State).Advance}, {"all", (*correlation.State).AdvanceAll}} {
+		b.Run(way.name, func(b *testing.B) {
+			st := x.set.State(correlation.Limits{Rule: 1 << 40, Groups: 1 << 30})
+			n, second := 0, 0
+			for range 100_000 {
+				n++
+				for _, o := range note(n, 0) {
+					st.Add(o)
+				}
+			}
+			for b.Loop() {
+				second++
+				for range 20 {
+					n++
+					for _, o := range note(n, second) {
+						st.Add(o)
+					}
+				}
+				way.advance(st, begin.Add(time.Duration(second-5)*time.Second))
+			}
+		})
+	}
+}
+
+// TestExplain holds what is said of the nearest window.
+func TestExplain(t *testing.T) {
+	for _, test := range []struct{ name, rule, events, want string }{
+		{"count", "type: event_count\nrules: a\ngroup-by: G\ntimespan: 10s\ncondition: {gte: 3}", "0:a,x 8:a,x 13:a,x 40:a,y", "x no 2 of 3 from 0 measure 2; y no 1 of 1 from 40 measure 1"},
+		{"it holds", "type: event_count\nrules: a\ngroup-by: G\ntimespan: 10s\ncondition: {gte: 2}", "0:a,x 8:a,x 9:a,x", "x yes 3 of 3 from 0 measure 3"},
+		{"values", "type: value_count\nrules: a\ngroup-by: G\ntimespan: 10s\ncondition: {field: V, gte: 3}", "0:a,x,1 1:a,x,1 9:a,x,2 11:a,x,3", "x yes 3 of 4 from 1 measure 3"},
+		{"temporal", "type: temporal\nrules: [a, b, c]\ngroup-by: G\ntimespan: 10s", "0:a,x 5:c,x 30:b,x", "x no 2 of 3 from 0 measure 2 occurs a c"},
+		{"in order", "type: temporal_ordered\nrules: [a, b, c]\ngroup-by: G\ntimespan: 10s", "0:b,x 1:a,x 2:c,x", "x no 3 of 3 from 0 measure 2 occurs a b c in order a c"},
+		{"extended", "type: temporal_ordered\nrules: [a, b, c]\ngroup-by: G\ntimespan: 10s\ncondition: (a and b) and not c", "0:a,x 1:b,x 2:c,x", "x no 3 of 3 from 0 measure 3 occurs a b c in order a b"},
+		{"a range", "type: event_count\nrules: a\ngroup-by: G\ntimespan: 10s\ncondition: {gte: 2, lte: 3}", "0:a,x 20:a,x 21:a,x 22:a,x 23:a,x 24:a,x", "x no 1 of 6 from 0 measure 1"},
+		{"a sum", "type: value_sum\nrules: a\ngroup-by: G\ntimespan: 10s\ncondition: {field: V, gt: 10}", "0:a,x,4 8:a,x,6", "x no 2 of 2 from 0 measure 10"},
+		{"a share", "type: value_percentile\nrules: a\ngroup-by: G\ntimespan: 10s\ncondition: {field: V, lte: 25}", "0:a,x,p 1:a,x,q 2:a,x,p", "x no 3 of 3 from 0 measure 33"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := load(t, test.rule)
+			st := b.set.State(correlation.Limits{})
+			for _, e := range at(test.events) {
+				b.observe(st, e)
+			}
+			var got []string
+			for _, n := range st.Explain(b.list[0], 9).Near {
+				s := fmt.Sprintf("%s %s %d of %d from %v measure %.0f", n.Group[0].Value, map[bool]string{true: "yes", false: "no"}[n.Holds], n.Count, n.Events, n.From.Sub(begin).Seconds(), n.Measure)
+				for i, list := range [][]bool{n.Occurs, n.InOrder} {
+					if len(b.list[0].Bases) == 1 || len(list) == 0 {
+						continue
+					}
+					s += []string{" occurs", " in order"}[i]
+					for j, yes := range list {
+						if yes {
+							s += " " + b.list[0].Bases[j].Rule.Title
+						}
+					}
+				}
+				got = append(got, s)
+			}
+			if s := strings.Join(got, "; "); s != test.want {
+				t.Errorf("got  %s\nwant %s", s, test.want)
+			}
+		})
+	}
+}
+
+// TestExplainAgrees holds that a group is explained to hold if and only if the
+// correlation has an episode of it.
+func TestExplainAgrees(t *testing.T) {
+	for _, rule := range types {
+		b := load(t, rule)
+		t.Run(strings.SplitN(rule, "\n", 2)[0], func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				st := b.set.State(correlation.Limits{})
+				for _, e := range drawEvents(t, 25) {
+					b.observe(st, e)
+				}
+				x := st.Explain(b.list[0], 1000)
+				key := func(fields []event.Field) string {
+					s := ""
+					for _, f := range fields {
+						s += strings.ToLower(f.Value) + "|"
+					}
+					return s
+				}
+				want, got := map[string]bool{}, map[string]bool{}
+				for _, e := range x.Episodes {
+					want[key(e.Group)] = true
+				}
+				for _, n := range x.Near {
+					if n.Holds {
+						got[key(n.Group)] = true
+					}
+					if n.Count < 1 || n.Count > n.Events || len(n.Window) != n.Count || n.Cut {
+						t.Fatalf("%+v", n)
+					}
+				}
+				if d := cmp.Diff(want, got); d != "" || x.Held != len(want) || x.Groups != len(x.Near) {
+					t.Fatal(d)
+				}
+			})
 		})
 	}
 }

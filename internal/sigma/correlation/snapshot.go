@@ -17,16 +17,30 @@ import (
 
 // snapshotVersion is the first byte of a snapshot. It changes with the types
 // below.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // maxSnapshotGroup bounds what Restore believes a group to hold.
 const maxSnapshotGroup = 10_000_000
 
 type savedState struct {
-	Mark   time.Time
-	Marked bool
-	Stats  Stats
-	Rules  int
+	Mark    time.Time
+	Marked  bool
+	Stats   Stats
+	Rules   int
+	Waiting int
+	Fence   savedFence
+}
+
+type savedFence struct {
+	Time   time.Time
+	ID     identity
+	Fenced bool
+}
+
+type savedWaiter struct {
+	Waiter waiter
+	Rules  []string // keys of the rules that hold for it
+	Fields [][]event.Field
 }
 
 type savedRule struct {
@@ -59,14 +73,33 @@ type savedEpisode struct {
 // version, or is damaged.
 var ErrSnapshot = errors.New("not a usable correlation snapshot")
 
-// Snapshot writes the state, so that Restore can go on where it stands. The
-// format is a version byte and a gob stream; it is not meant for other programs.
+// Snapshot writes the state, so that Restore can go on where it stands: reading
+// on from there, or from anywhere before, finds what reading on would have found.
+// The format is a version byte and a gob stream; it is not meant for other
+// programs.
 func (st *State) Snapshot(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	_ = out.WriteByte(snapshotVersion) // Flush tells
 	enc := gob.NewEncoder(out)
-	if err := enc.Encode(savedState{st.mark, st.marked, st.stats, len(st.rules)}); err != nil {
+	st.fitWaiting()
+	q := &st.waiting
+	for i := range st.rules {
+		for _, g := range st.rules[i].groups {
+			st.fit(g) // counts what it leaves out
+		}
+	}
+	head := savedState{st.mark, st.marked, st.stats, len(st.rules), len(q.list), savedFence{q.fence.time, q.fence.id, q.fenced}}
+	if err := enc.Encode(head); err != nil {
 		return fmt.Errorf("write correlation snapshot: %w", err)
+	}
+	for i := range q.list {
+		w := savedWaiter{Waiter: q.list[i]}
+		for _, m := range q.list[i].holds {
+			w.Rules, w.Fields = append(w.Rules, m.rule.Key()), append(w.Fields, m.fields)
+		}
+		if err := enc.Encode(w); err != nil {
+			return fmt.Errorf("write correlation snapshot: %w", err)
+		}
 	}
 	for i := range st.rules {
 		r := &st.rules[i]
@@ -80,7 +113,6 @@ func (st *State) Snapshot(w io.Writer) error {
 		}
 		for _, k := range keys {
 			g := r.groups[k]
-			st.fit(g)
 			s := savedGroup{
 				Key: k, Entries: g.entries, Demand: g.demand, FenceTime: g.fence.time, FenceID: g.fence.id, Fenced: g.fenced,
 				Floored: g.floored, Floor: g.floor,
@@ -99,9 +131,9 @@ func (st *State) Snapshot(w io.Writer) error {
 	return nil
 }
 
-// Restore reads a snapshot. What it holds of correlations that the set no longer
-// has is left out. The error is ErrSnapshot, with its reason, where the data are
-// not whole.
+// Restore reads a snapshot. What it holds of correlations and rules that the set
+// no longer has is left out. Resolve must be told its Resolver again. The error
+// is ErrSnapshot, with its reason, where the data are not whole.
 func (s *Set) Restore(r io.Reader, limits Limits) (*State, error) {
 	in := bufio.NewReader(r)
 	version, err := in.ReadByte()
@@ -118,6 +150,9 @@ func (s *Set) Restore(r io.Reader, limits Limits) (*State, error) {
 	}
 	st := s.State(limits)
 	st.mark, st.marked, st.stats = head.Mark, head.Marked, head.Stats
+	if err := st.restoreWaiting(dec, head); err != nil {
+		return nil, err
+	}
 	for range head.Rules {
 		var rule savedRule
 		if err := dec.Decode(&rule); err != nil {
@@ -143,12 +178,60 @@ func (s *Set) Restore(r io.Reader, limits Limits) (*State, error) {
 			if r.groups[g.key] != nil {
 				return nil, fmt.Errorf("%w: a group is there twice", ErrSnapshot)
 			}
+			for i := range g.entries {
+				t := g.entries[i].Time
+				if i == 0 || t.Before(g.early) {
+					g.early = t
+				}
+				if !t.Before(st.watermark(at)) && (!g.news || t.Before(g.fresh)) {
+					g.fresh, g.news = t, true
+				}
+				g.bases |= g.entries[i].Bases
+			}
 			r.groups[g.key] = g
 			r.demand += g.demand
 			heap.Push(&r.order, g)
+			r.schedule(s.list[at], g)
 		}
 	}
 	return st, nil
+}
+
+func (st *State) restoreWaiting(dec *gob.Decoder, head savedState) error {
+	rules := map[string]*sigma.Rule{}
+	for r := range st.set.byRule {
+		rules[r.Key()] = r
+	}
+	q := &st.waiting
+	q.fence, q.fenced = position{head.Fence.Time, head.Fence.ID}, head.Fence.Fenced
+	for range head.Waiting {
+		var saved savedWaiter
+		if err := dec.Decode(&saved); err != nil {
+			return fmt.Errorf("%w: %w", ErrSnapshot, err)
+		}
+		w := saved.Waiter
+		if w.Event == nil || len(saved.Fields) != len(saved.Rules) {
+			return fmt.Errorf("%w: a waiting event that cannot be", ErrSnapshot)
+		}
+		if year := w.Event.Time.Year(); year < -100_000 || year > 100_000 {
+			return fmt.Errorf("%w: an event of the year %d", ErrSnapshot, year)
+		}
+		if _, twice := q.ids[w.ID]; twice {
+			return fmt.Errorf("%w: an event waits twice", ErrSnapshot)
+		}
+		for i, key := range saved.Rules {
+			if r := rules[key]; r != nil {
+				w.holds = append(w.holds, match{r, saved.Fields[i]})
+			}
+		}
+		if len(w.holds) == 0 {
+			continue
+		}
+		q.ids[w.ID] = len(q.list)
+		q.list = append(q.list, w)
+		q.kept += w.size()
+	}
+	return nil
 }
 
 func (s *savedGroup) group(c *sigma.Correlation) (*group, error) {

@@ -125,6 +125,17 @@ func (m Matcher) Match(e *event.Event) bool {
 	return m.matchProduct(e) && m.matchCategory(e) && m.matchService(e) && m.matchWords(e)
 }
 
+// Words returns what the provider or channel of a record must begin with to be
+// of the source, because no table knows its records; nil for sources of Windows.
+// "linux" stands for its services too.
+func (m Matcher) Words() []string {
+	words := slices.Clone(m.words)
+	if m.product != "" && m.product != "windows" && !(m.product == "linux" && slices.ContainsFunc(words, func(w string) bool { return slices.Contains(unixServices, w) })) {
+		words = append([]string{m.product}, words...)
+	}
+	return words
+}
+
 func (m Matcher) matchProduct(e *event.Event) bool {
 	switch m.product {
 	case "":
