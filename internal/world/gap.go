@@ -29,36 +29,36 @@ type Gap struct {
 // other only there: another file may be an excerpt.
 type logKey struct{ host, channel, file string }
 
-type entry struct {
-	id uint64
-	t  int64 // nanoseconds since 1970
-}
-
 // note remembers that a record with this number was given.
-func (w *World) note(e *event.Event) {
+func (s *store) note(e *event.Event) {
 	if e.Flags&(event.Carved|event.BadChecksum) != 0 {
 		return // damage may have invented its host, number and time
 	}
-	h := w.hostKey(e.Host)
-	s := w.hosts[h]
-	if s == nil {
-		s = &span{name: w.intern(e.Host), first: e.Time, last: e.Time}
-		w.hosts[h] = s
+	p := s.span
+	if p == nil {
+		p = &span{name: strings.Clone(e.Host), first: e.Time, last: e.Time}
+		s.span = p
 	}
-	if e.Host < s.name {
-		s.name = w.intern(e.Host)
+	if e.Host < p.name {
+		p.name = strings.Clone(e.Host)
 	}
-	if e.Time.Before(s.first) {
-		s.first = e.Time
+	if e.Time.Before(p.first) {
+		p.first = e.Time
 	}
-	if e.Time.After(s.last) {
-		s.last = e.Time
+	if e.Time.After(p.last) {
+		p.last = e.Time
 	}
 	if e.Ref.RecordID == 0 {
 		return
 	}
-	k := logKey{h, w.lower(e.Channel), w.intern(e.Ref.File)}
-	w.logs[k] = append(w.logs[k], entry{e.Ref.RecordID, e.Logged.UnixNano()})
+	k := logKey{s.key, s.channel(e.Channel), e.Ref.File}
+	n := s.logs[k]
+	if n == nil {
+		n = &numbers{}
+		k.channel, k.file = strings.Clone(k.channel), strings.Clone(k.file)
+		s.logs[k] = n
+	}
+	n.add(e.Ref.RecordID, e.Logged.UnixNano())
 }
 
 // hole is a run of record numbers that no file holds although one file has the
@@ -68,79 +68,30 @@ type hole struct {
 	count    int
 }
 
-// holesIn finds the holes of a log that one file holds. It sorts the list.
-func holesIn(list []entry) []hole {
-	slices.SortFunc(list, func(a, b entry) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.t, b.t)) })
-	var holes []hole
-	for i := 0; i < len(list); {
-		j := i
-		for j < len(list) && list[j].id == list[i].id {
-			j++
-		}
-		if j == len(list) {
-			break
-		}
-		if missing := list[j].id - list[i].id - 1; missing > 0 && list[j].t >= list[i].t {
-			holes = append(holes, newHole(list[i].t, list[j].t, missing))
-		}
-		i = j
-	}
-	return holes
-}
-
 func newHole(from, to int64, missing uint64) hole {
 	return hole{time.Unix(0, from).UTC(), time.Unix(0, to).UTC(), int(min(missing, 1<<40))}
 }
 
 func (w *World) resolveGaps() {
-	type numbered struct {
-		entry
-		file string
-	}
 	w.holes = map[logKey][]hole{}
-	files := map[logKey]int{}
-	for k := range w.logs {
-		k.file = ""
-		files[k]++
+	logs := map[logKey]map[string]*numbers{}
+	for _, s := range w.stores {
+		for k, n := range s.logs {
+			file := k.file
+			k.file = ""
+			if logs[k] == nil {
+				logs[k] = map[string]*numbers{}
+			}
+			logs[k][file] = n
+		}
 	}
-	all := map[logKey][]numbered{}
-	for k, list := range w.logs {
-		file := k.file
-		k.file = ""
-		if files[k] == 1 {
-			w.holes[k] = holesIn(list)
+	for k, byFile := range logs {
+		if len(byFile) > 1 {
+			w.holes[k] = holesAcross(byFile)
 			continue
 		}
-		for _, e := range list {
-			all[k] = append(all[k], numbered{e, file})
-		}
-	}
-	for k, list := range all {
-		slices.SortFunc(list, func(a, b numbered) int {
-			return cmp.Or(cmp.Compare(a.id, b.id), strings.Compare(a.file, b.file), cmp.Compare(a.t, b.t))
-		})
-		holding := map[string]bool{}
-		for i := 0; i < len(list); {
-			// The files that hold this number, then the next number.
-			j := i
-			clear(holding)
-			for j < len(list) && list[j].id == list[i].id {
-				holding[list[j].file] = true
-				j++
-			}
-			if j == len(list) {
-				break
-			}
-			next := list[j].id
-			together := false
-			for n := j; n < len(list) && list[n].id == next; n++ {
-				together = together || holding[list[n].file]
-			}
-			// Numbers that restart, as in a log that was made anew, go back in time.
-			if missing := next - list[i].id - 1; missing > 0 && together && list[j].t >= list[i].t {
-				w.holes[k] = append(w.holes[k], newHole(list[i].t, list[j].t, missing))
-			}
-			i = j
+		for _, n := range byFile {
+			w.holes[k] = holesIn(n)
 		}
 	}
 	for k := range w.holes {
@@ -191,8 +142,8 @@ func compareGaps(a, b Gap) int {
 // holesOf merges the holes of one log that touch a span; a zero from means all.
 func (w *World) holesOf(k logKey, from, to time.Time) (Gap, bool) {
 	host := k.host
-	if s := w.hosts[k.host]; s != nil {
-		host = s.name
+	if s := w.stores[k.host]; s != nil && s.span != nil {
+		host = s.span.name
 	}
 	g := Gap{Host: host, Channel: k.channel, Reason: "record-hole"}
 	for _, h := range w.holes[k] {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -34,6 +35,7 @@ type Process struct {
 	User             string
 	Integrity        string
 	LogonID          string
+	TerminalSession  string // number of its Terminal Services session, "" if unknown
 	Hashes           string
 	OriginalName     string
 
@@ -44,6 +46,9 @@ type Process struct {
 	// that an identity key names it, not a process id and a time.
 	Parent       *Process
 	ParentByGUID bool
+	// Creator is who really started it, where a record tells that and it is not
+	// Parent: a program may name any other as its child's parent. nil if not.
+	Creator *Process
 	// ParentImage is what the record of its start says of the parent.
 	ParentImage string
 
@@ -118,10 +123,6 @@ type guidID struct {
 	guid [16]byte
 }
 
-func compareGUIDs(a, b guidID) int {
-	return cmp.Or(strings.Compare(a.host, b.host), bytes.Compare(a.guid[:], b.guid[:]))
-}
-
 // withGUID returns the process of that ProcessGuid, nil if none is known.
 func (w *World) withGUID(host, guid string) *Process {
 	if guid == "" {
@@ -132,82 +133,6 @@ func (w *World) withGUID(host, guid string) *Process {
 		return nil
 	}
 	return w.byGUID[guidID{w.hostKey(host), b}]
-}
-
-// mention is what records say of a process in passing.
-type mention struct {
-	host        string
-	guid        string
-	pid         uint32
-	image       string
-	cmd         string
-	user        string
-	first, last time.Time
-	ref         event.EvidenceRef
-	pidRef      seenAt
-	imageRef    seenAt
-	cmdRef      seenAt
-	userRef     seenAt
-}
-
-// seenAt orders records, so that of two that say different things the earlier
-// one is believed whatever came first.
-type seenAt struct {
-	t   time.Time
-	ref event.EvidenceRef
-	set bool
-}
-
-func (s *seenAt) earlier(t time.Time, ref event.EvidenceRef) bool {
-	if s.set {
-		c := t.Compare(s.t)
-		if c == 0 {
-			c = ref.Compare(s.ref)
-		}
-		if c >= 0 {
-			return false
-		}
-	}
-	*s = seenAt{t, ref, true}
-	return true
-}
-
-func (w *World) mention(e *event.Event, guid, pid, image, cmd, user string) {
-	if guid == "" {
-		return
-	}
-	b, ok := guidBytes(guid)
-	if !ok {
-		return
-	}
-	k := guidID{w.hostKey(e.Host), b}
-	m := w.mentions[k]
-	if m == nil {
-		if len(w.mentions) >= w.limits.Processes {
-			w.lost.Processes++
-			return
-		}
-		m = &mention{host: w.intern(e.Host), guid: w.intern(guid), first: e.Time, last: e.Time, ref: w.internRef(e.Ref)}
-		w.mentions[k] = m
-	}
-	if c := e.Time.Compare(m.first); c < 0 || c == 0 && e.Ref.Compare(m.ref) < 0 {
-		m.first, m.ref, m.host = e.Time, w.internRef(e.Ref), w.intern(e.Host)
-	}
-	if e.Time.After(m.last) {
-		m.last = e.Time
-	}
-	if n := uint32(ParseNumber(pid)); n != 0 && m.pidRef.earlier(e.Time, e.Ref) {
-		m.pid = n
-	}
-	if known(image) && m.imageRef.earlier(e.Time, e.Ref) {
-		m.image = w.intern(image)
-	}
-	if known(cmd) && m.cmdRef.earlier(e.Time, e.Ref) {
-		m.cmd = w.intern(cmd)
-	}
-	if known(user) && m.userRef.earlier(e.Time, e.Ref) {
-		m.user = w.intern(user)
-	}
 }
 
 func known(s string) bool { return s != "" && s != "-" && s != "<unknown process>" }
@@ -227,38 +152,8 @@ func (w *World) resolveProcesses() {
 	w.byStart = map[startID]*Process{}
 	w.byPID = map[pidKey][]*Process{}
 	w.starts = map[*Record]*Process{}
-	keys := make([]guidID, 0, len(w.mentions))
-	for k := range w.mentions {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, compareGUIDs)
-	for _, k := range keys {
-		m := w.mentions[k]
-		p := &Process{
-			Host: m.host, PID: m.pid, GUID: m.guid, Image: m.image, CommandLine: m.cmd, User: m.user,
-			Implied: true, First: m.first, Last: m.last, Start: m.first, Evidence: []event.EvidenceRef{m.ref},
-		}
-		at, start, _ := ParseGUID(m.guid)
-		// A time in the GUID that is after the first mention, or years before
-		// it, is not a time: the GUID is made up.
-		if !at.After(m.first) && m.first.Sub(at) < 10*365*24*time.Hour {
-			p.Start = at
-		}
-		p.StartKey = start
-		p.Key = w.hostKey(m.host) + "|" + guidKey(m.guid)
-		if start != 0 {
-			p.Key = fmt.Sprintf("%s|%d.%d", w.hostKey(m.host), start>>48, start&(1<<48-1))
-			if w.byKey[p.Key] != nil {
-				// Two GUIDs with one start key: a machine's clone or made-up
-				// records. Keep them apart.
-				p.Key, p.StartKey = w.hostKey(m.host)+"|"+guidKey(m.guid), 0
-			}
-		}
-		w.byKey[p.Key] = p
-		w.byGUID[k] = p
-		if p.StartKey != 0 {
-			w.byStart[startID{w.hostKey(m.host), p.StartKey}] = p
-		}
+	for _, s := range w.sortedStores() {
+		w.mentioned(s)
 	}
 	// Starts that carry a GUID.
 	var byPIDOnly []*Record
@@ -296,7 +191,7 @@ func (w *World) resolveProcesses() {
 			if gap > joinWindow {
 				break
 			}
-			if p.Image != "" && image != "" && w.pathKey(p.Image) != image {
+			if p.Image != "" && image != "" && !sameImage(w.pathKey(p.Image), image) {
 				continue
 			}
 			if best == nil || gap < best.Start.Sub(r.Time).Abs() {
@@ -323,6 +218,7 @@ func (w *World) resolveProcesses() {
 	}
 	w.resolveEnds()
 	w.resolveParents()
+	w.resolveCreators()
 	for _, p := range w.byKey {
 		w.processes = append(w.processes, p)
 	}
@@ -333,6 +229,40 @@ func (w *World) resolveProcesses() {
 		p.key = w.pathKey(p.Image)
 		if p.Parent != nil {
 			p.Parent.Children++
+		}
+	}
+}
+
+// mentioned makes the processes that a host's records name by ProcessGuid.
+func (w *World) mentioned(s *store) {
+	guids := slices.SortedFunc(maps.Keys(s.byGUID), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	for _, guid := range guids {
+		m := s.mentions.at(s.byGUID[guid])
+		get := s.texts.get
+		p := &Process{
+			Host: get(m.host), PID: m.pid, GUID: get(m.guid), Image: get(m.image), CommandLine: get(m.cmd), User: get(m.user),
+			Implied: true, First: m.first(), Last: m.last(), Start: m.first(), Evidence: []event.EvidenceRef{s.ref(&m.citation)},
+		}
+		at, start, _ := ParseGUID(p.GUID)
+		// A time in the GUID that is after the first mention, or years before
+		// it, is not a time: the GUID is made up.
+		if !at.After(p.First) && p.First.Sub(at) < 10*365*24*time.Hour {
+			p.Start = at
+		}
+		p.StartKey = start
+		p.Key = s.key + "|" + guidKey(p.GUID)
+		if start != 0 {
+			p.Key = fmt.Sprintf("%s|%d.%d", s.key, start>>48, start&(1<<48-1))
+			if w.byKey[p.Key] != nil {
+				// Two GUIDs with one start key: a machine's clone or made-up
+				// records. Keep them apart.
+				p.Key, p.StartKey = s.key+"|"+guidKey(p.GUID), 0
+			}
+		}
+		w.byKey[p.Key] = p
+		w.byGUID[guidID{s.key, guid}] = p
+		if p.StartKey != 0 {
+			w.byStart[startID{s.key, p.StartKey}] = p
 		}
 	}
 }
@@ -367,6 +297,7 @@ func (p *Process) start(r *Record) {
 	fill(&p.User, r.Get("User"))
 	fill(&p.Integrity, r.Get("IntegrityLevel"))
 	fill(&p.LogonID, r.Get("LogonId"))
+	fill(&p.TerminalSession, r.Get("TerminalSessionId"))
 	fill(&p.Hashes, r.Get("Hashes"))
 	fill(&p.OriginalName, r.Get("OriginalFileName"))
 	fill(&p.ParentImage, r.Get("ParentImage"))
@@ -398,6 +329,38 @@ func (w *World) resolveEnds() {
 		}
 	}
 }
+
+// sameImage reports whether two match forms may be of one program: the kernel's
+// records name the device where others name the drive.
+func sameImage(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, rest := splitDevice(a)
+	y, other := splitDevice(b)
+	if x == "" {
+		rest, x, b = other, y, a
+	}
+	_, drive := Letter(b)
+	return x != "" && drive && b[2:] == rest
+}
+
+// resolveCreators finds who really started a process whose parent was chosen:
+// the kernel's own record (Microsoft-Windows-Kernel-Process 1) is written in the
+// name of the process that called it.
+func (w *World) resolveCreators() {
+	for _, r := range w.records {
+		if r.Kind != event.ProcessCreate || r.PID == 0 || !strings.EqualFold(r.Provider, kernelProcess) || uint64(r.PID) == r.Number("ParentProcessId") {
+			continue
+		}
+		p, c := w.created(r), w.at(r.Host, r.PID, r.Time)
+		if p != nil && c != nil && c != p && c != p.Parent {
+			p.Creator = c
+		}
+	}
+}
+
+const kernelProcess = "Microsoft-Windows-Kernel-Process"
 
 func (w *World) resolveParents() {
 	for _, r := range w.records {

@@ -3,7 +3,6 @@ package world
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"hash/maphash"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,27 +11,66 @@ import (
 	"ashiato/internal/event"
 )
 
-// Record is what is kept of an event: enough to join on and to cite.
+// Record is what is kept of an event: enough to join on and to cite. Beside its
+// own fields it has Provider, Host, Channel, Kind, ID and Task as the event has
+// them.
 type Record struct {
-	Time     time.Time
-	Kind     event.Kind
-	ID       uint32
-	Task     uint16
-	PID      uint32 // of the process that wrote the record
-	Provider string
-	Host     string
-	Channel  string
-	Fields   event.Fields // the fields kept for the kind, under taxonomy names
-	Ref      event.EvidenceRef
+	Time time.Time
+	*origin
+	PID uint32 // of the process that wrote the record
+	Ref event.EvidenceRef
+
+	present uint32 // which of its kind's kept fields it has
+	texts   *texts
+	values  []textRef    // of those fields
+	loose   event.Fields // instead, in a record that is not kept
 }
 
-// Get returns a kept field, "" if the record has none. "-" counts as none.
+// Get returns a kept field under its taxonomy name, "" if the record has none.
+// "-" counts as none.
 func (r *Record) Get(name string) string {
-	v, _ := r.Fields.Get(name)
+	v, _ := r.loose.Get(name)
+	if r.loose == nil {
+		v = r.kept(name)
+	}
 	if v == "-" {
 		return ""
 	}
 	return v
+}
+
+func (r *Record) kept(name string) string {
+	at := 0
+	for i, n := range keptNames[r.Kind] {
+		if r.present&(1<<i) == 0 {
+			continue
+		}
+		if n == name {
+			return r.texts.get(r.values[at])
+		}
+		at++
+	}
+	return ""
+}
+
+// keptNames are the names of keptFields as Get knows them.
+var keptNames = func() map[event.Kind][]string {
+	m := map[event.Kind][]string{}
+	for k, names := range keptFields {
+		for _, n := range names {
+			m[k] = append(m[k], fieldName(n))
+		}
+	}
+	return m
+}()
+
+// fieldName is the name under which a recorded field is kept: Sysmon 10 spells
+// some of its otherwise.
+func fieldName(n string) string {
+	if strings.HasSuffix(n, "GUID") {
+		return n[:len(n)-len("GUID")] + "Guid"
+	}
+	return n
 }
 
 // Number returns a kept field that holds a number, decimal or 0x-hexadecimal.
@@ -58,8 +96,17 @@ func compareRecords(a, b *Record) int {
 var (
 	actorFields  = []string{"ProcessGuid", "ProcessId", "Image", "User"}
 	fileFields   = append(slices.Clone(actorFields), "TargetFilename", "SourceFilename", "Hashes", "Contents", "FileAttributes")
-	scriptFields = []string{"ScriptBlockText", "Payload", "Path", "ScriptBlockId", "MessageNumber"}
-	taskFields   = []string{
+	scriptFields = []string{"ScriptBlockText", "Payload", "Path", "ScriptBlockId", "MessageNumber", "HostApplication", "Data"}
+	wmiFields    = []string{
+		"Operation", "User", "Name", "Type", "Destination", "Query", "Consumer", "Filter", "Namespace", "PossibleCause",
+		"ClientProcessId", "ClientMachine", "OperationId", "IsLocal", "CommandLine",
+		"ClientProcessCreationTime", "CreatedProcessId", "CreatedProcessCreationTime",
+	}
+	bitsFields = []string{
+		"JobTitle", "JobId", "JobOwner", "User", "Url", "LocalName", "Image", "ProcessId", "ClientProcessStartKey", "bytesTransferred", "hr",
+	}
+	installerFields = []string{"Package", "ClientProcessId", "Product", "Version"}
+	taskFields      = []string{
 		"TaskName", "TaskContent", "ClientProcessStartKey", "ClientProcessId", "SubjectLogonId", "SubjectUserName",
 		"Path", "ProcessId", "TaskInstanceId", "ActionName", "RpcCallClientLocality",
 	}
@@ -74,7 +121,7 @@ var (
 // leave only what they say of their process.
 var keptFields = map[event.Kind][]string{
 	event.ProcessCreate: {
-		"ProcessGuid", "ProcessId", "Image", "CommandLine", "CurrentDirectory", "User", "LogonId", "SubjectLogonId",
+		"ProcessGuid", "ProcessId", "Image", "CommandLine", "CurrentDirectory", "User", "LogonId", "SubjectLogonId", "TerminalSessionId",
 		"IntegrityLevel", "Hashes", "OriginalFileName", "ParentProcessGuid", "ParentProcessId", "ParentImage", "ParentCommandLine", "ParentUser",
 	},
 	event.ProcessTerminate: actorFields,
@@ -97,20 +144,49 @@ var keptFields = map[event.Kind][]string{
 		"ServiceName", "ImagePath", "ServiceType", "StartType", "AccountName",
 		"ClientProcessStartKey", "ClientProcessId", "SubjectLogonId", "SubjectUserName",
 	},
-	event.TaskRegister:   taskFields,
-	event.TaskUpdate:     taskFields,
-	event.TaskDelete:     taskFields,
-	event.TaskStart:      taskFields,
-	event.DefenderConfig: defenderFields,
-	event.MalwareFound:   defenderFields,
-	event.ScriptBlock:    scriptFields,
-	event.ScriptModule:   scriptFields,
-	event.VolumeAttach:   volumeFields,
-	event.VolumeDetach:   volumeFields,
-	event.Logon:          {"TargetLogonId", "LogonType", "IpAddress", "IpPort", "TargetUserName", "TargetUserSid", "WorkstationName"},
-	event.LogCleared:     {"SubjectUserName", "SubjectLogonId", "ClientProcessId", "ClientProcessStartKey"},
-	event.SensorState:    {"State"},
-	event.SensorLoss:     {},
+	event.TaskRegister:    taskFields,
+	event.TaskUpdate:      taskFields,
+	event.TaskDelete:      taskFields,
+	event.TaskStart:       taskFields,
+	event.DefenderConfig:  defenderFields,
+	event.MalwareFound:    defenderFields,
+	event.ScriptBlock:     scriptFields,
+	event.ScriptModule:    scriptFields,
+	event.ScriptClassic:   scriptFields,
+	event.WMIFilter:       wmiFields,
+	event.WMIConsumer:     wmiFields,
+	event.WMIBinding:      wmiFields,
+	event.WMIOperation:    wmiFields,
+	event.WMISubscription: wmiFields,
+	event.BITSJob:         bitsFields,
+	event.BITSTransfer:    bitsFields,
+	event.InstallerRun:    installerFields,
+	event.InstallerResult: installerFields,
+	event.RemoteShell:     {"Connection", "ResourceUri", "ShellId", "User"},
+	event.VolumeAttach:    volumeFields,
+	event.VolumeDetach:    volumeFields,
+	event.Logon: {
+		"TargetLogonId", "LogonType", "IpAddress", "IpPort", "TargetUserName", "TargetUserSid", "WorkstationName",
+		"TargetLinkedLogonId", "LogonGuid", "LogonProcessName", "SubjectLogonId", "ProcessId", "Image",
+	},
+	event.LogonExplicit: {
+		"ProcessId", "Image", "SubjectLogonId", "SubjectUserName", "TargetUserName", "TargetServerName", "TargetLogonGuid",
+	},
+	event.RemoteDesktop: {"User", "IpAddress", "TerminalSessionId"},
+	event.ShareAccess: {
+		"SubjectLogonId", "SubjectUserName", "IpAddress", "IpPort", "ShareName", "ShareLocalPath", "RelativeTargetName", "AccessMask",
+	},
+	event.ShareChange:   {"ShareName", "ShareLocalPath"},
+	event.PipeCreate:    append(slices.Clone(actorFields), "PipeName"),
+	event.PipeConnect:   append(slices.Clone(actorFields), "PipeName"),
+	event.ProcessTamper: append(slices.Clone(actorFields), "Type"),
+	event.ProcessAccess: {
+		"SourceProcessGuid", "SourceProcessGUID", "SourceProcessId", "SourceImage",
+		"TargetProcessGuid", "TargetProcessGUID", "TargetProcessId", "TargetImage", "GrantedAccess",
+	},
+	event.LogCleared:  {"SubjectUserName", "SubjectLogonId", "ClientProcessId", "ClientProcessStartKey"},
+	event.SensorState: {"State"},
+	event.SensorLoss:  {},
 }
 
 // maxText bounds the length of one kept value; longer script text is kept to
@@ -123,6 +199,12 @@ func wanted(e *event.Event) bool {
 	switch e.Kind {
 	case event.RegistrySet:
 		return wantedKey(e.Value("TargetObject"))
+	case event.ShareAccess:
+		return wantedShare(e)
+	case event.PipeCreate, event.PipeConnect:
+		return !SystemPipe(e.Value("PipeName"))
+	case event.ProcessAccess:
+		return Injects(ParseNumber(e.Value("GrantedAccess")))
 	case event.FileAccess:
 		if e.Task == removableTask {
 			return true
@@ -137,11 +219,30 @@ func wanted(e *event.Event) bool {
 		}
 		return strings.HasPrefix(key, devicePrefix)
 	case event.ScriptBlock, event.ScriptModule:
-		text := strings.ToLower(e.Value("ScriptBlockText") + e.Value("Payload"))
-		return e.Value("Path") != "" || strings.Contains(text, "exclusion") ||
-			strings.Contains(text, "new-service") || strings.Contains(text, "scheduledtask")
+		return e.Value("Path") != "" || wantedScript(e.Value("ScriptBlockText")) || wantedScript(e.Value("Payload"))
+	case event.ScriptClassic:
+		return e.ID == 800 && wantedScript(e.Value("Data"))
+	case event.WMIOperation:
+		return e.ID == 11 || e.ID == 23 // the rest starts nothing
+	case event.BITSTransfer:
+		return e.ID != 61 // of a transfer that failed nothing came
 	}
 	return true
+}
+
+// wantedWords are what a script says that hands something on: it names a service,
+// a task, a WMI class, a COM class, a BITS job, another machine or an exclusion.
+var wantedWords = []string{
+	"exclusion", "new-service", "scheduledtask", "win32_process", "eventconsumer", "bitstransfer", "bitsadmin",
+	"comobject", "gettypefromprogid", "gettypefromclsid", "pssession", "invoke-command", "msiexec", "schtasks", "winrs", "wmic",
+}
+
+func wantedScript(text string) bool {
+	if text == "" {
+		return false
+	}
+	text = strings.ToLower(text)
+	return slices.ContainsFunc(wantedWords, func(w string) bool { return strings.Contains(text, w) })
 }
 
 // removableTask is the task category of Security 4656 and 4663 records that
@@ -151,7 +252,12 @@ const removableTask = 12812
 // wantedParts are the parts of registry paths that joins are made on.
 var wantedParts = []string{
 	`\services\`, `\currentversion\run`, `\windows defender\exclusions\`, `\enum\usbstor\`, `\wpdbusenum\`,
-	`\mounteddevices`, `\policies\explorer\run`,
+	`\mounteddevices`, `\policies\explorer\run`, `\taskcache\tree\`,
+	// Values that start or redirect programs; see provenance's persistence.
+	`\inprocserver32`, `\localserver32`, `\treatas`, `\image file execution options\`, `\silentprocessexit\`, `\appinit_dlls`,
+	`\appcertdlls\`, `\print\monitors\`, `\print\environments\`, `\microsoft\netsh\`, `\desktop\scrnsave.exe`, `\winlogon\`,
+	`\environment\`, `\shell\open\command`, `\shell\runas\command`, `\active setup\installed components\`,
+	`\command processor\`, `\control\lsa\`, `\control\securityproviders\`, `\natural language\`,
 }
 
 // wantedKey says which registry values joins are made on.
@@ -167,20 +273,6 @@ func wantedKey(path string) bool {
 		}
 	}
 	return false
-}
-
-type contentKey [2]uint64
-
-// content identifies what a record says, whichever file it was read from, by
-// two keyed hashes: it is good within this World only.
-func (w *World) content(e *event.Event) contentKey {
-	b := w.appendContent(w.buffer[:0], e)
-	w.buffer = b
-	return contentKey{maphash.Bytes(w.seeds[0], b), maphash.Bytes(w.seeds[1], b)}
-}
-
-func (w *World) appendContent(b []byte, e *event.Event) []byte {
-	return appendContent(b, e, w.lower(e.Host), w.lower(e.Channel))
 }
 
 func appendContent(b []byte, e *event.Event, host, channel string) []byte {

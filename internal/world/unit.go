@@ -120,11 +120,18 @@ type Task struct {
 	// Commands are the programs with their arguments that its actions run, as
 	// far as they were recorded.
 	Commands []string
+	// Handlers are the ids of the COM classes that its actions call, in lower
+	// case: their code runs in a host process of the Task Scheduler.
+	Handlers []string
 	// Registers are the records of its registration, in event order: 4698,
-	// 4702, 106, 140, and the file under System32\Tasks.
+	// 4702, 106, 140, the file under System32\Tasks, and the registry values
+	// of its entry in the scheduler's cache.
 	Registers []*Record
 	// Starts are the records of its start that name a process: 129.
 	Starts []*Record
+	// Begins are the records of its start that name a program only: 129 whose
+	// shipper lost the process id, and 200.
+	Begins []*Record
 }
 
 // Key is the task's match form.
@@ -158,12 +165,21 @@ func (w *World) Tasks() []*Task {
 			if name := r.Get("TaskName"); name != "" {
 				t := of(r, name)
 				t.Registers = append(t.Registers, r)
-				t.Commands = append(t.Commands, TaskCommands(r.Get("TaskContent"))...)
+				commands, handlers := taskActions(r.Get("TaskContent"))
+				t.Commands, t.Handlers = append(t.Commands, commands...), append(t.Handlers, handlers...)
 			}
 		case event.TaskStart:
 			if name := r.Get("TaskName"); name != "" && r.Number("ProcessId") != 0 && r.ID == 129 {
 				t := of(r, name)
 				t.Starts = append(t.Starts, r)
+			} else if name != "" && (r.ID == 129 && r.Get("Path") != "" || r.ID == 200 && r.Get("ActionName") != "") {
+				t := of(r, name)
+				t.Begins = append(t.Begins, r)
+			}
+		case event.RegistrySet:
+			if name := CachedTask(r.Get("TargetObject")); name != "" {
+				t := of(r, name)
+				t.Registers = append(t.Registers, r)
 			}
 		case event.FileCreate:
 			path := r.Get("TargetFilename")
@@ -176,26 +192,49 @@ func (w *World) Tasks() []*Task {
 	return all
 }
 
+// CachedTask reads a registry path …\Schedule\TaskCache\Tree\<name>\<value>, by
+// which the Task Scheduler knows a task: the name as recorded, "" for other
+// paths. Whoever but the scheduler itself writes there makes a task that no log
+// of the scheduler's shows.
+func CachedTask(object string) string {
+	const mark = `\schedule\taskcache\tree\`
+	lower := strings.ToLower(object)
+	i := strings.Index(lower, mark)
+	if i < 0 || len(lower) != len(object) {
+		return ""
+	}
+	return Dir(object[i+len(mark):])
+}
+
 // TaskCommands returns the command lines of a task's Exec actions from its XML
 // definition; none if it cannot be read.
 func TaskCommands(content string) []string {
+	commands, _ := taskActions(content)
+	return commands
+}
+
+// taskActions returns the command lines of a task's Exec actions and the class
+// ids of its ComHandler actions.
+func taskActions(content string) (commands, handlers []string) {
 	if content == "" {
-		return nil
+		return nil, nil
 	}
 	var task struct {
 		Exec []struct {
 			Command   string `xml:"Command"`
 			Arguments string `xml:"Arguments"`
 		} `xml:"Actions>Exec"`
+		Handler []struct {
+			ClassID string `xml:"ClassId"`
+		} `xml:"Actions>ComHandler"`
 	}
 	// The text was UTF-16 once and still says so.
 	if i := strings.Index(content, "?>"); i >= 0 {
 		content = content[i+2:]
 	}
 	if err := xml.Unmarshal([]byte(content), &task); err != nil {
-		return nil
+		return nil, nil
 	}
-	var commands []string
 	for _, e := range task.Exec {
 		if e.Command == "" {
 			continue
@@ -206,5 +245,10 @@ func TaskCommands(content string) []string {
 		}
 		commands = append(commands, c)
 	}
-	return commands
+	for _, h := range task.Handler {
+		if id := strings.ToLower(strings.TrimSpace(h.ClassID)); id != "" {
+			handlers = append(handlers, id)
+		}
+	}
+	return commands, handlers
 }

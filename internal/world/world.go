@@ -1,9 +1,11 @@
 package world
 
 import (
-	"hash/maphash"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"ashiato/internal/event"
@@ -24,21 +26,22 @@ type Lost struct {
 
 // World is built by New and Add; see the package comment.
 type World struct {
-	limits   Limits
-	lost     Lost
-	strings  map[string]string
-	lowered  map[string]string // match forms of host and channel names
-	paths    map[string]string // match forms of paths
-	seeds    [2]maphash.Seed
-	buffer   []byte
-	seen     map[contentKey]*Record // every record, nil if it is not kept
-	repeated int
-	records  []*Record
-	mentions map[guidID]*mention
-	logs     map[logKey][]entry
-	hosts    map[string]*span
+	limits    Limits
+	ledgerKey [2]uint64
+	spellings sync.Map // name of a host as recorded → its *store
+	spelled   atomic.Int64
+	mu        sync.Mutex
+	stores    map[string]*store // by match form of the host's name
 
-	resolved     bool
+	// What Add counts, over all hosts.
+	keptRecords, keptProcesses atomic.Int64
+	lostRecords, lostProcesses atomic.Int64
+
+	lowered map[string]string // match forms of host names
+	paths   map[string]string // match forms of paths
+
+	resolved     atomic.Bool
+	records      []*Record // kept, in event order
 	processes    []*Process
 	byKey        map[string]*Process
 	byGUID       map[guidID]*Process
@@ -62,57 +65,120 @@ func New(l Limits) *World {
 		l.Processes = 1_000_000
 	}
 	return &World{
-		limits: l, strings: map[string]string{}, lowered: map[string]string{}, paths: map[string]string{},
-		seeds:    [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
-		seen:     map[contentKey]*Record{},
-		mentions: map[guidID]*mention{}, logs: map[logKey][]entry{}, hosts: map[string]*span{},
+		limits: l, ledgerKey: [2]uint64{rand.Uint64(), rand.Uint64()},
+		stores: map[string]*store{}, lowered: map[string]string{}, paths: map[string]string{},
 	}
 }
 
 // Lost returns what did not fit.
-func (w *World) Lost() Lost { return w.lost }
+func (w *World) Lost() Lost {
+	return Lost{Records: int(w.lostRecords.Load()), Processes: int(w.lostProcesses.Load())}
+}
+
+// maxHostSpellings bounds the spellings of hosts' names that are remembered.
+const maxHostSpellings = 1 << 16
+
+// store returns the store of a host, nil if there is none and it is not to be
+// made.
+func (w *World) store(host string, create bool) *store {
+	if s, ok := w.spellings.Load(host); ok {
+		return s.(*store)
+	}
+	key := HostKey(host)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.stores[key]
+	if s == nil {
+		if !create {
+			return nil
+		}
+		s = newStore(strings.Clone(key), w.ledgerKey)
+		w.stores[s.key] = s
+	}
+	if w.spelled.Load() < maxHostSpellings {
+		w.spelled.Add(1)
+		w.spellings.Store(strings.Clone(host), s)
+	}
+	return s
+}
+
+// sortedStores returns the stores by match form of the host.
+func (w *World) sortedStores() []*store {
+	all := make([]*store, 0, len(w.stores))
+	for _, s := range w.stores {
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b *store) int { return strings.Compare(a.key, b.key) })
+	return all
+}
 
 // Add takes an event in. The event is not kept.
 func (w *World) Add(e *event.Event) {
 	w.reset()
-	w.note(e)
+	s := w.store(e.Host, true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.note(e)
 	get := e.Value
+	room := func() bool {
+		if w.keptProcesses.Add(1) > int64(w.limits.Processes) {
+			w.keptProcesses.Add(-1)
+			w.lostProcesses.Add(1)
+			return false
+		}
+		return true
+	}
 	switch e.Kind {
 	case event.RemoteThread, event.ProcessAccess:
-		w.mention(e, cmpFirst(get("SourceProcessGuid"), get("SourceProcessGUID")), get("SourceProcessId"), get("SourceImage"), "", get("SourceUser"))
-		w.mention(e, cmpFirst(get("TargetProcessGuid"), get("TargetProcessGUID")), get("TargetProcessId"), get("TargetImage"), "", get("TargetUser"))
+		s.mention(e, named{cmpFirst(get("SourceProcessGuid"), get("SourceProcessGUID")), get("SourceProcessId"), get("SourceImage"), "", get("SourceUser")}, room)
+		s.mention(e, named{cmpFirst(get("TargetProcessGuid"), get("TargetProcessGUID")), get("TargetProcessId"), get("TargetImage"), "", get("TargetUser")}, room)
 	default:
 		if g := get("ProcessGuid"); g != "" {
-			w.mention(e, g, get("ProcessId"), get("Image"), "", get("User"))
+			s.mention(e, named{g, get("ProcessId"), get("Image"), "", get("User")}, room)
 		}
 	}
 	if e.Kind == event.ProcessCreate {
-		w.mention(e, get("ParentProcessGuid"), get("ParentProcessId"), get("ParentImage"), get("ParentCommandLine"), get("ParentUser"))
+		s.mention(e, named{get("ParentProcessGuid"), get("ParentProcessId"), get("ParentImage"), get("ParentCommandLine"), get("ParentUser")}, room)
 	}
 	names, kept := keptFields[e.Kind]
 	kept = kept && wanted(e)
-	key := w.content(e)
-	if r, repeat := w.seen[key]; repeat {
-		w.repeated++
-		if r != nil && kept && e.Ref.Compare(r.Ref) < 0 {
-			r.Ref = w.internRef(e.Ref)
-			// The copies may differ in what their shippers kept.
-			r.Fields = w.fields(e, names)
+	at, mark := s.look(e)
+	if mark != unseen {
+		s.repeated++
+		if mark >= firstKept && kept {
+			s.replace(mark-firstKept, e, names)
 		}
 		return
 	}
+	if kept && w.keptRecords.Add(1) > int64(w.limits.Records) {
+		w.keptRecords.Add(-1)
+		w.lostRecords.Add(1)
+		kept = false
+	}
 	if !kept {
-		w.seen[key] = nil
+		s.seen.put(at, unkept)
 		return
 	}
-	if len(w.records) >= w.limits.Records {
-		w.lost.Records++
-		w.seen[key] = nil
+	var r row
+	r, s.refs = s.newRow(e, names, s.refs)
+	s.seen.put(at, firstKept+s.rows.add(r))
+}
+
+// replace takes another copy of a kept record if its reference is smaller.
+func (s *store) replace(i uint32, e *event.Event, names []string) {
+	r := s.rows.at(i)
+	if e.Ref.Compare(s.ref(&r.citation)) >= 0 {
 		return
 	}
-	r := w.record(e, names)
-	w.seen[key] = r
-	w.records = append(w.records, r)
+	r.citation = s.cite(&e.Ref)
+	// The copies may differ in what their shippers kept.
+	s.refs = s.setFields(r, e, names, s.refs)
+}
+
+// look finds a record in the ledger.
+func (s *store) look(e *event.Event) (at place, mark uint32) {
+	at, mark, s.buffer = s.seen.look(e, s.key, s.channel(e.Channel), s.buffer)
+	return at, mark
 }
 
 // RecordOf makes a Record of any event, with all fields its kind keeps and those
@@ -128,54 +194,20 @@ func (w *World) RecordOf(e *event.Event) *Record {
 			"TargetLogonId", "LogonType", "IpAddress", "IpPort", "TargetUserName", "SubjectLogonId", "ShareName", "RelativeTargetName",
 		}
 	}
-	r := w.record(e, names)
-	if kept := w.seen[w.content(e)]; kept != nil {
-		r.Ref = kept.Ref
-	}
-	return r
-}
-
-func (w *World) record(e *event.Event, names []string) *Record {
-	return &Record{
-		Time: e.Time.UTC(), Kind: e.Kind, ID: e.ID, Task: e.Task, PID: e.PID,
-		Provider: w.intern(e.Provider), Host: w.intern(e.Host), Channel: w.intern(e.Channel),
-		Fields: w.fields(e, names), Ref: w.internRef(e.Ref),
-	}
-}
-
-func (w *World) fields(e *event.Event, names []string) event.Fields {
-	var fields event.Fields
+	o := origin{e.Provider, e.Host, e.Channel, e.Kind, e.ID, e.Task}.clone()
+	r := &Record{Time: e.Time.UTC(), origin: &o, PID: e.PID, Ref: e.Ref, loose: event.Fields{}}
 	for _, n := range names {
-		v, ok := e.Get(n)
-		if !ok || v == "" {
-			continue
+		if v, ok := e.Get(n); ok && v != "" {
+			r.loose = append(r.loose, event.Field{Name: fieldName(n), Value: strings.Clone(cut(v))})
 		}
-		if len(v) > maxText {
-			v = v[:maxText]
+	}
+	if s := w.store(e.Host, false); s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if _, mark := s.look(e); mark >= firstKept {
+			r.Ref = s.ref(&s.rows.at(mark - firstKept).citation)
 		}
-		name := n
-		if strings.HasSuffix(n, "GUID") {
-			name = n[:len(n)-4] + "Guid" // Sysmon 10 spells it so
-		}
-		fields = append(fields, event.Field{Name: name, Value: w.intern(v)})
 	}
-	return slices.Clip(fields)
-}
-
-func (w *World) intern(s string) string {
-	if len(s) > 1024 {
-		return strings.Clone(s)
-	}
-	if t, ok := w.strings[s]; ok {
-		return t
-	}
-	t := strings.Clone(s)
-	w.strings[t] = t
-	return t
-}
-
-func (w *World) internRef(r event.EvidenceRef) event.EvidenceRef {
-	r.Host, r.Channel, r.File = w.intern(r.Host), w.intern(r.Channel), w.intern(r.File)
 	return r
 }
 
@@ -183,16 +215,14 @@ func (w *World) internRef(r event.EvidenceRef) event.EvidenceRef {
 const maxCached = 1 << 20
 
 // hostKey is HostKey, remembered.
-func (w *World) hostKey(host string) string { return w.lower(host) }
-
-// lower returns the match form of a host's or channel's name.
-func (w *World) lower(s string) string {
-	if t, ok := w.lowered[s]; ok {
+func (w *World) hostKey(host string) string {
+	if t, ok := w.lowered[host]; ok {
 		return t
 	}
-	t := w.intern(strings.ToLower(s))
-	if len(w.lowered) < maxCached {
-		w.lowered[w.intern(s)] = t
+	t := HostKey(host)
+	if len(w.lowered) < maxHostSpellings {
+		t = strings.Clone(t)
+		w.lowered[strings.Clone(host)] = t
 	}
 	return t
 }
@@ -207,7 +237,7 @@ func (w *World) pathKey(p string) string {
 	}
 	k := PathKey(p)
 	if len(w.paths) < maxCached && len(p) <= 1024 {
-		w.paths[w.intern(p)] = k
+		w.paths[strings.Clone(p)] = k
 	}
 	return k
 }
@@ -220,20 +250,40 @@ func cmpFirst(a, b string) string {
 }
 
 func (w *World) reset() {
-	if !w.resolved {
+	if !w.resolved.Load() {
 		return
 	}
-	w.resolved = false
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.resolved.Swap(false) {
+		return
+	}
+	clear(w.paths)
+	w.records = nil
 	w.processes, w.byKey, w.byGUID, w.byStart, w.byPID, w.starts = nil, nil, nil, nil, nil, nil
 	w.volumes, w.mounts, w.devices, w.deviceMounts, w.gaps, w.holes = nil, nil, nil, nil, nil, nil
 }
 
 // resolve turns the set of records into the answers.
 func (w *World) resolve() {
-	if w.resolved {
+	if w.resolved.Load() {
 		return
 	}
-	w.resolved = true
+	w.resolved.Store(true)
+	n := 0
+	for _, s := range w.stores {
+		n += s.rows.n
+	}
+	all := make([]Record, 0, n)
+	for _, s := range w.sortedStores() {
+		for i := range uint32(s.rows.n) {
+			all = append(all, s.record(s.rows.at(i)))
+		}
+	}
+	w.records = make([]*Record, n)
+	for i := range all {
+		w.records[i] = &all[i]
+	}
 	slices.SortFunc(w.records, compareRecords)
 	w.resolveProcesses()
 	w.resolveVolumes()
@@ -248,14 +298,22 @@ func (w *World) Records() []*Record {
 
 // Repeated returns how many added events were records that had been added
 // before, from whatever file.
-func (w *World) Repeated() int { return w.repeated }
+func (w *World) Repeated() int {
+	n := 0
+	for _, s := range w.stores {
+		n += s.repeated
+	}
+	return n
+}
 
 // Hosts returns the hosts that wrote any record, as recorded, sorted. Of two
 // spellings of one name the smaller is taken.
 func (w *World) Hosts() []string {
-	hosts := make([]string, 0, len(w.hosts))
-	for _, s := range w.hosts {
-		hosts = append(hosts, s.name)
+	hosts := make([]string, 0, len(w.stores))
+	for _, s := range w.stores {
+		if s.span != nil {
+			hosts = append(hosts, s.span.name)
+		}
 	}
 	slices.Sort(hosts)
 	return hosts
@@ -264,8 +322,8 @@ func (w *World) Hosts() []string {
 // Span returns the times of the first and last event of a host, zero if it has
 // none.
 func (w *World) Span(host string) (first, last time.Time) {
-	if s := w.hosts[w.hostKey(host)]; s != nil {
-		return s.first, s.last
+	if s := w.stores[w.hostKey(host)]; s != nil && s.span != nil {
+		return s.span.first, s.span.last
 	}
 	return first, last
 }

@@ -1,0 +1,268 @@
+package world
+
+import (
+	"cmp"
+	"math"
+	"math/bits"
+	"strings"
+	"sync"
+	"time"
+
+	"ashiato/internal/event"
+)
+
+// store is what is kept of one host's records.
+type store struct {
+	key string // match form of the host's name
+
+	mu       sync.Mutex
+	buffer   []byte
+	refs     []textRef
+	channels map[string]string // match forms of the channels' names
+	seen     *ledger
+	logs     map[logKey]*numbers
+	span     *span // nil until a record that is not damaged came
+	repeated int
+	kept
+}
+
+// kept is the part of a store that is made anew when it is thinned.
+type kept struct {
+	texts    texts
+	rows     pool[row] // in the order they were added
+	values   lists
+	origins  table[origin]
+	loci     table[locus]
+	mentions pool[mention]
+	byGUID   map[[16]byte]uint32
+}
+
+func newStore(key string, ledgerKey [2]uint64) *store {
+	return &store{
+		key: key, channels: map[string]string{}, seen: newLedger(ledgerKey), logs: map[logKey]*numbers{},
+		kept: newKept(),
+	}
+}
+
+func newKept() kept { return kept{texts: newTexts(), byGUID: map[[16]byte]uint32{}} }
+
+// table numbers the different values of a type.
+type table[T comparable] struct {
+	list  []T
+	index map[T]uint32
+}
+
+func (t *table[T]) put(v T, clone func(T) T) uint32 {
+	if i, ok := t.index[v]; ok {
+		return i
+	}
+	v = clone(v)
+	if t.index == nil {
+		t.index = map[T]uint32{}
+	}
+	i := uint32(len(t.list))
+	t.list = append(t.list, v)
+	t.index[v] = i
+	return i
+}
+
+// origin is what many records have in common.
+type origin struct {
+	Provider string
+	Host     string
+	Channel  string
+	Kind     event.Kind
+	ID       uint32
+	Task     uint16
+}
+
+func (o origin) clone() origin {
+	o.Provider, o.Host, o.Channel = strings.Clone(o.Provider), strings.Clone(o.Host), strings.Clone(o.Channel)
+	return o
+}
+
+// locus is what the references to many records have in common.
+type locus struct{ host, channel, file string }
+
+func (p locus) clone() locus {
+	return locus{strings.Clone(p.host), strings.Clone(p.channel), strings.Clone(p.file)}
+}
+
+// citation is an EvidenceRef.
+type citation struct {
+	record uint64
+	offset int64
+	sum    [32]byte
+	locus  uint32
+}
+
+func (k *kept) cite(r *event.EvidenceRef) citation {
+	return citation{r.RecordID, r.Offset, r.SHA256, k.loci.put(locus{r.Host, r.Channel, r.File}, locus.clone)}
+}
+
+func (k *kept) ref(c *citation) event.EvidenceRef {
+	p := &k.loci.list[c.locus]
+	return event.EvidenceRef{Host: p.host, Channel: p.channel, RecordID: c.record, File: p.file, Offset: c.offset, SHA256: c.sum}
+}
+
+// row is a kept record.
+type row struct {
+	sec int64 // since 1970
+	citation
+	nsec    uint32
+	origin  uint32
+	pid     uint32
+	present uint32 // which of its kind's kept fields it has
+	at      uint32 // where their values are
+}
+
+func (k *kept) newRow(e *event.Event, names []string, buffer []textRef) (row, []textRef) {
+	r := row{
+		sec: e.Time.Unix(), nsec: uint32(e.Time.Nanosecond()), citation: k.cite(&e.Ref), pid: e.PID,
+		origin: k.origins.put(origin{e.Provider, e.Host, e.Channel, e.Kind, e.ID, e.Task}, origin.clone),
+	}
+	buffer = k.setFields(&r, e, names, buffer)
+	return r, buffer
+}
+
+// setFields takes the fields of names in.
+func (k *kept) setFields(r *row, e *event.Event, names []string, buffer []textRef) []textRef {
+	buffer = buffer[:0]
+	r.present = 0
+	for i, name := range names {
+		v, ok := e.Get(name)
+		if !ok || v == "" {
+			continue
+		}
+		if len(v) > maxText {
+			v = v[:maxText]
+		}
+		r.present |= 1 << i
+		buffer = append(buffer, k.texts.put(v))
+	}
+	r.at = k.values.add(buffer)
+	return buffer
+}
+
+func (k *kept) fieldsOf(r *row) []textRef { return k.values.at(r.at, bits.OnesCount32(r.present)) }
+
+func (k *kept) record(r *row) Record {
+	return Record{
+		Time: time.Unix(r.sec, int64(r.nsec)).UTC(), origin: &k.origins.list[r.origin], PID: r.pid, Ref: k.ref(&r.citation),
+		texts: &k.texts, values: k.fieldsOf(r), present: r.present,
+	}
+}
+
+// mention is what records say of a process in passing. Of two that say different
+// things the earlier one is believed, of two of one moment the smaller value.
+type mention struct {
+	firstSec, lastSec             int64
+	pidAt, imageAt, cmdAt, userAt int64
+	citation                      // of the first
+	firstNsec, lastNsec           uint32
+	host, guid                    textRef // as the first spells them
+	pid                           uint32
+	image, cmd, user              textRef
+}
+
+func (m *mention) first() time.Time { return time.Unix(m.firstSec, int64(m.firstNsec)).UTC() }
+func (m *mention) last() time.Time  { return time.Unix(m.lastSec, int64(m.lastNsec)).UTC() }
+
+// nanos is the time in nanoseconds since 1970, held to what they can tell.
+func nanos(t time.Time) int64 {
+	const most = math.MaxInt64 / 1_000_000_000
+	switch s := t.Unix(); {
+	case s <= -most:
+		return math.MinInt64
+	case s >= most:
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+func compareMoments(aSec int64, aNsec uint32, bSec int64, bNsec uint32) int {
+	return cmp.Or(cmp.Compare(aSec, bSec), cmp.Compare(aNsec, bNsec))
+}
+
+// named is how a process is named by a record.
+type named struct{ guid, pid, image, cmd, user string }
+
+// mention takes in what e says of a process. It reports false if that is a
+// process more than may be kept.
+func (s *store) mention(e *event.Event, n named, room func() bool) bool {
+	if n.guid == "" {
+		return true
+	}
+	b, ok := guidBytes(n.guid)
+	if !ok {
+		return true
+	}
+	sec, nsec := e.Time.Unix(), uint32(e.Time.Nanosecond())
+	i, ok := s.byGUID[b]
+	if !ok {
+		if !room() {
+			return false
+		}
+		i = s.mentions.add(mention{
+			firstSec: sec, firstNsec: nsec, lastSec: sec, lastNsec: nsec, citation: s.cite(&e.Ref),
+			host: s.texts.put(e.Host), guid: s.texts.put(n.guid),
+		})
+		s.byGUID[b] = i
+	}
+	m := s.mentions.at(i)
+	c := compareMoments(sec, nsec, m.firstSec, m.firstNsec)
+	if c == 0 && ok {
+		c = e.Ref.Compare(s.ref(&m.citation))
+		if c == 0 {
+			c = strings.Compare(n.guid, s.texts.get(m.guid)) // of both processes of one record
+		}
+	}
+	if c < 0 {
+		m.firstSec, m.firstNsec, m.citation = sec, nsec, s.cite(&e.Ref)
+		m.host, m.guid = s.texts.put(e.Host), s.texts.put(n.guid)
+	}
+	if compareMoments(sec, nsec, m.lastSec, m.lastNsec) > 0 {
+		m.lastSec, m.lastNsec = sec, nsec
+	}
+	at := nanos(e.Time)
+	if pid := uint32(ParseNumber(n.pid)); pid != 0 && (m.pid == 0 || at < m.pidAt || at == m.pidAt && pid < m.pid) {
+		m.pid, m.pidAt = pid, at
+	}
+	s.believe(&m.image, &m.imageAt, n.image, at)
+	s.believe(&m.cmd, &m.cmdAt, n.cmd, at)
+	s.believe(&m.user, &m.userAt, n.user, at)
+	return true
+}
+
+func (s *store) believe(ref *textRef, since *int64, v string, at int64) {
+	if v = cut(v); !known(v) {
+		return
+	}
+	if *ref == 0 || at < *since || at == *since && v < s.texts.get(*ref) {
+		*ref, *since = s.texts.put(v), at
+	}
+}
+
+// cut bounds the length of a kept value.
+func cut(v string) string {
+	if len(v) > maxText {
+		return v[:maxText]
+	}
+	return v
+}
+
+// channel is the match form of a channel's name.
+func (s *store) channel(name string) string {
+	if k, ok := s.channels[name]; ok {
+		return k
+	}
+	k := strings.ToLower(name)
+	if len(s.channels) < maxSpellings {
+		k = strings.Clone(k)
+		s.channels[strings.Clone(name)] = k
+	}
+	return k
+}
+
+// maxSpellings bounds the match forms of channels that are remembered.
+const maxSpellings = 1 << 10
