@@ -37,39 +37,56 @@ func (b *Builder) Build() *Graph {
 		world: w, limit: b.limit,
 		nodes: map[NodeID]*Node{}, edges: map[edgeKey]*Edge{}, out: map[NodeID][]*Edge{}, in: map[NodeID][]*Edge{},
 		written: map[string][]write{}, folders: map[string]bool{}, units: map[*world.Process]bool{},
-		services: map[string][]time.Time{},
+		services: map[string][]time.Time{}, deleted: map[string][]time.Time{}, versions: map[string][]time.Time{},
 	}
-	j := &joiner{Graph: g, w: w, records: w.Records(), processes: w.Processes(), used: map[string]bool{}}
+	j := &joiner{Graph: g, w: w, records: w.Records(), processes: w.Processes(), paths: map[*world.Process][]string{}, part: map[NodeID]bool{}}
 	g.hubs = measureHubs(j.processes)
+	j.hollowed()
+	j.indexLogons()
+	j.indexShares()
+	j.indexSettings()
 	j.indexFiles()
 	j.indexLoads()
+	j.indexVersions()
 	services := j.services()
+	j.ownUnits()
 	j.hosts()
 	j.tree()
 	j.files()
 	j.serviceEdges(services)
 	j.tasks()
 	j.runKeys()
+	j.persistence()
 	j.volumes()
 	j.deletions()
 	j.exclusions()
 	j.network()
 	j.threads()
+	j.accesses()
 	for i := range handoffs {
 		j.join(&handoffs[i])
 	}
+	j.desktops()
+	j.copies()
+	j.related()
+	j.transactionEdges()
+	j.handledTasks()
 	return g
 }
 
 // joiner holds what the joins share while a graph is built.
 type joiner struct {
 	*Graph
+	collected
 	w         *world.World
 	records   []*world.Record
 	processes []*world.Process
 	loads     map[string][]*world.Record // host|match form of a module → its loads
 	order     []string                   // the keys of written, by first writing
-	used      map[string]bool            // host|match form of files that took part
+	paths     map[*world.Process][]string
+	part      map[NodeID]bool            // files that took part
+	settings  []*setting                 // registry values that redirect programs
+	recents   map[string][]*world.Record // host|name → shortcuts among the recent documents
 }
 
 func id(kind NodeKind, host, key string) NodeID {
@@ -95,7 +112,7 @@ func (g *Graph) process(p *world.Process) *Node {
 		if n.Last.Before(n.First) {
 			n.Last = n.First
 		}
-		if p.End.After(n.Last) {
+		if n.Ended = p.End; p.End.After(n.Last) {
 			n.Last = p.End
 		}
 		n.Hub = g.hub(p)
@@ -189,8 +206,17 @@ func (j *joiner) tree() {
 		// A parent of which only the process id is known may be a broker as well
 		// as not: services.exe in records that do not name parents.
 		unknown := p.Parent.Implied && p.Parent.Image == ""
+		// The parent that a program chose for its child had no part in it. That of
+		// a broker's child was chosen to say who asked for it.
+		chosen := p.Creator != nil && !j.hub(p.Creator)
+		if chosen {
+			j.link(fact{
+				from: j.process(p.Creator), to: child, verb: Started, class: ClassA, skeleton: true,
+				join: "creator-pid", t: p.Start, refs: p.Evidence,
+			})
+		}
 		f := fact{
-			from: parent, to: child, verb: Started, class: ClassA, skeleton: !twin && !unknown,
+			from: parent, to: child, verb: Started, class: ClassA, skeleton: !twin && !unknown && !chosen,
 			join: "parent-pid", t: p.Start, refs: p.Evidence,
 		}
 		switch {

@@ -106,9 +106,4 @@ func (j *joiner) exclusions() {
 	}
 }
 
-// scriptHost returns the process that wrote a PowerShell record about itself.
-func (g *Graph) scriptHost(r *world.Record) *world.Process {
-	return g.world.At(r.Host, r.PID, r.Time)
-}
-
 func itoa(n int) string { return strconv.Itoa(n) }

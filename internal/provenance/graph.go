@@ -29,12 +29,17 @@ const (
 	Domain
 	Logon // a logon session
 	Gap   // something that was not seen, with the reason in Node.Reason
+	// The units of what Windows does on another's behalf.
+	WMI       // an operation asked of WMI, or an event consumer registered with it
+	COM       // a COM server started for someone
+	BITS      // a job of the Background Intelligent Transfer Service
+	Installer // a transaction of Windows Installer
 	nodeKindCount
 )
 
 var nodeKindNames = [nodeKindCount]string{
 	"host", "volume", "process", "file", "folder", "registry", "service", "task",
-	"exclusion", "address", "domain", "logon", "gap",
+	"exclusion", "address", "domain", "logon", "gap", "wmi", "com", "bits", "installer",
 }
 
 // String returns the kind's stable name, as in machine output.
@@ -70,6 +75,8 @@ type Node struct {
 	Attrs []event.Field
 	// First and Last bound when it was seen; both UTC.
 	First, Last time.Time
+	// Ended is when a process ended, zero if no record says so.
+	Ended time.Time
 	// Implied marks a node known only from another record, such as a parent
 	// whose own start was not recorded. Reason is the stable word for why, or
 	// for what a Gap stands for ("start-not-recorded", "log-cleared", …).
@@ -78,6 +85,10 @@ type Node struct {
 	// Hub marks a broker (services.exe, the Schedule service, explorer …) that
 	// never carries lineage.
 	Hub bool
+	// Origins are what it came of, the earliest first and at most MaxOrigins;
+	// OriginCount is how many there are. See Graph.FollowOrigins.
+	Origins     []Origin
+	OriginCount int
 	// Evidence are records that show the node itself, at most MaxNodeEvidence,
 	// in evidence order.
 	Evidence []event.EvidenceRef
@@ -126,7 +137,7 @@ const (
 	Excluded                // told Windows Defender to skip a path
 	Registered              // created a service or task
 	Configured              // changed a service, task or registry value
-	RanAs                   // service or task → the process it ran
+	RanAs                   // service, task or another unit → the process it ran
 	Connected               // to an address
 	Resolved                // a domain name
 	Hid                     // set the hidden attribute, or moved into a hidden folder
@@ -134,14 +145,16 @@ const (
 	Accessed                // opened another process's memory
 	LoggedOn                // logon → the processes of its session, or a remote logon
 	Contains                // volume or folder → what lies on it
-	Related                 // class C only
+	Related                 // a guess (class C), or what an explicit correlation holds together (class B)
+	Requested               // asked a broker (WMI, COM, BITS, the installer, another machine) to do something
+	Copied                  // file → another file with the same content
 	verbCount
 )
 
 var verbNames = [verbCount]string{
 	"attached", "opened", "started", "elevated", "created", "wrote", "renamed", "deleted",
 	"executed", "interpreted", "loaded", "excluded", "registered", "configured", "ran",
-	"connected", "resolved", "hid", "injected", "accessed", "logged-on", "contains", "related",
+	"connected", "resolved", "hid", "injected", "accessed", "logged-on", "contains", "related", "requested", "copied",
 }
 
 // String returns the verb's stable name, as in machine output.
@@ -170,6 +183,8 @@ type Edge struct {
 	// Skeleton edges carry lineage (backward to roots, forward to impact) and
 	// join incidents if their class is A or B. Others are context.
 	Skeleton bool
+	// Severed marks an edge that an analyst pinned apart.
+	Severed bool
 	// First and Last bound the facts merged into this edge; Count is how many.
 	First, Last time.Time
 	Count       int

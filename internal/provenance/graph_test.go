@@ -303,8 +303,8 @@ func TestJoins(t *testing.T) {
 				l.security(4624, "TargetLogonId", "0xabc", "LogonType", "3", "IpAddress", "192.0.2.7", "IpPort", "5", "TargetUserName", "u")
 				l.start(2, 9, `C:\Windows\System32\cmd.exe`, "cmd", `C:\Windows\System32\wbem\WmiPrvSE.exe`, "LogonId", "0xABC")
 			},
+			[]string{"u requested Win32_Process.Create A wmi-logon", "Win32_Process.Create ran cmd.exe A wmi-child"},
 			[]string{"u logged-on cmd.exe A logon-id"},
-			nil,
 		},
 		{
 			"injection, and lsass stays a hub", func(l *log) {

@@ -11,7 +11,7 @@ import (
 
 // handoffs is the table of joins. A row that draws what another one looks for
 // stands before it.
-var handoffs = slices.Concat(logonHandoffs)
+var handoffs = slices.Concat(logonHandoffs, shareHandoffs, pipeHandoffs, persistHandoffs, wmiHandoffs, winrmHandoffs, comHandoffs, bitsHandoffs, taskHandoffs)
 
 // handoff is one way in which a cause hands on to an effect that no parent
 // process id tells of: a join, as data. Joins that fit this form are rows of a
@@ -38,6 +38,13 @@ type handoff struct {
 	// within bounds how long before the effect the cause may lie; 0 means any
 	// time. A cause may seem to come after its effect by the slack of records.
 	within time.Duration
+	// skew is how far the cause may seem to come after its effect where the two
+	// hosts' clocks differ; 0 means the slack of records. The edge then spans
+	// both times.
+	skew time.Duration
+	// reverse says that the arrow goes from the effect to the cause: what was
+	// there first is what the later one acted on.
+	reverse bool
 	// causes and effects yield the two sides.
 	causes, effects func(j *joiner, yield func(half))
 }
@@ -46,12 +53,17 @@ type handoff struct {
 type half struct {
 	key string // with the host if the join is within one; "" joins nothing
 	t   time.Time
+	// until is when a cause stopped to hold, zero if it did not.
+	until time.Time
 	// refs are the records that show it, never none.
 	refs []event.EvidenceRef
 	// node makes or finds the node; it is called only if there is an edge to
 	// draw, so what joins nothing leaves no node.
 	node func() *Node
 }
+
+// maxScan bounds how many causes with one key are looked at for one effect.
+const maxScan = 1024
 
 // maxGuesses bounds the candidates that are drawn where several fit.
 const maxGuesses = 4
@@ -88,10 +100,17 @@ func (j *joiner) join(h *handoff) {
 			class = ClassC
 		}
 		for _, c := range fits {
-			j.link(fact{
-				from: c.node(), to: e.node(), verb: h.verb, class: class, skeleton: !h.context,
+			from, to := c.node(), e.node()
+			if h.reverse {
+				from, to = to, from
+			}
+			edge := j.link(fact{
+				from: from, to: to, verb: h.verb, class: class, skeleton: !h.context,
 				join: h.join, t: e.t, refs: refs(c.refs, e.refs),
 			})
+			if edge != nil && h.skew > 0 {
+				j.span(edge, c.t)
+			}
 		}
 	}
 }
@@ -99,21 +118,28 @@ func (j *joiner) join(h *handoff) {
 // causesOf returns the causes, sorted by time, that fit an effect at t: one, or
 // the candidates for it, the latest first.
 func causesOf(h *handoff, sorted []half, t time.Time) []half {
-	end := sort.Search(len(sorted), func(i int) bool { return sorted[i].t.After(t.Add(slack)) })
+	end := sort.Search(len(sorted), func(i int) bool { return sorted[i].t.After(t.Add(max(slack, h.skew))) })
 	begin := 0
 	if h.within > 0 {
 		begin = sort.Search(end, func(i int) bool { return !sorted[i].t.Before(t.Add(-h.within)) })
 	}
-	if begin == end {
-		return nil
-	}
+	begin = max(begin, end-maxScan)
+	over := func(c half) bool { return !c.until.IsZero() && !c.until.After(t) }
 	if h.latest {
-		return sorted[end-1 : end]
+		for i := end - 1; i >= begin; i-- {
+			if !over(sorted[i]) {
+				return sorted[i : i+1]
+			}
+		}
+		return nil
 	}
 	// Several records of one cause are one cause.
 	var fits []half
 	seen := map[NodeID]bool{}
 	for i := end - 1; i >= begin && len(fits) < maxGuesses; i-- {
+		if over(sorted[i]) {
+			continue
+		}
 		n := sorted[i].node()
 		if n == nil || seen[n.ID] {
 			continue

@@ -35,12 +35,25 @@ type Graph struct {
 	out   map[NodeID][]*Edge
 	in    map[NodeID][]*Edge
 
-	sorted   bool
-	written  map[string][]write // match forms of files, see fileIndex
-	folders  map[string]bool    // match forms of folders that hold files
-	units    map[*world.Process]bool
-	services map[string][]time.Time // host|name → when it was registered, each time
-	hubs     map[string]bool        // match forms of images whose fan-out was measured
+	sorted        bool
+	written       map[string][]write         // match forms of files, see indexFiles
+	deleted       map[string][]time.Time     // … when those were deleted
+	versions      map[string][]time.Time     // … when each version but the first began
+	logons        map[string][]*session      // host|LUID → its sessions, by start
+	desktopLogons map[string][]*session      // host|user|address → remote desktop logons
+	boots         map[string][]boot          // by host
+	addresses     map[string]string          // address → match form of the one host that has it
+	shares        map[string][]*world.Record // host|name of a share → how it was made
+	folders       map[string]bool            // match forms of folders that hold files
+	units         map[*world.Process]bool
+	services      map[string][]time.Time // host|name → when it was registered, each time
+	jobs          map[event.EvidenceRef]*bitsJob
+	watches       map[string]*consumer      // host|name, and host|filter:name of what it is bound to → event consumer
+	installs      map[string][]*transaction // by host, by beginning
+	// applications are the hosts of PowerShell by applicationKey, see scriptHost.
+	applications map[string][]*world.Process
+	hubs         map[string]bool       // match forms of images whose fan-out was measured
+	sessions     map[string][]sighting // by host; see SessionsAt
 }
 
 type edgeKey struct {
@@ -102,6 +115,9 @@ func (g *Graph) sort() {
 	}
 	g.sorted = true
 }
+
+// Hosts returns the hosts that wrote any record, as recorded, sorted.
+func (g *Graph) Hosts() []string { return g.world.Hosts() }
 
 // Gaps returns what is known to be missing from the records.
 func (g *Graph) Gaps() []world.Gap { return g.world.Gaps() }
@@ -197,6 +213,17 @@ type fact struct {
 	// corroborates says that the fact is already counted: another record of
 	// the same happening.
 	corroborates bool
+}
+
+// span widens the time of an edge by what the clock of its other host said.
+func (g *Graph) span(e *Edge, t time.Time) {
+	if t.Before(e.First) {
+		e.First = t
+		g.sorted = false
+	}
+	if t.After(e.Last) {
+		e.Last = t
+	}
 }
 
 // link merges a fact into the graph. A fact without an end (it was cut), without

@@ -67,7 +67,7 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		}
 	case event.ImageLoad:
 		path := r.Get("ImageLoaded")
-		if n := g.nodes[id(File, r.Host, g.world.PathOn(r.Host, path))]; n != nil && actor != nil && !actor.Hub {
+		if n := g.nodes[g.used(r.Host, path, r.Time)]; n != nil && n.Kind == File && actor != nil && !actor.Hub {
 			// Known already: it was written, or lies on a volume.
 			if x := g.edges[edgeKey{n.ID, actor.ID, Loaded}]; x != nil {
 				edge(x)
@@ -88,7 +88,10 @@ func (g *Graph) Mark(e *event.Event) Mark {
 	case event.RemoteThread:
 		edge(g.edges[edgeKey{idOf(actor), g.target(r), Injected}])
 		node(actor)
-	case event.ProcessAccess, event.ProcessTamper:
+	case event.ProcessTamper:
+		edge(g.again(idOf(g.parent(r)), func() *Edge { return g.tampered(r) }))
+		node(actor)
+	case event.ProcessAccess:
 		if to := g.world.ByGUID(r.Host, r.Get("TargetProcessGuid")); to != nil && actor != nil {
 			n := g.process(to)
 			edge(g.link(fact{from: actor, to: n, verb: Accessed, class: ClassA, join: "process-guids", t: r.Time, refs: ref, corroborates: n != nil && g.edges[edgeKey{actor.ID, n.ID, Accessed}] != nil}))
@@ -97,10 +100,10 @@ func (g *Graph) Mark(e *event.Event) Mark {
 	case event.RegistrySet, event.RegistryAdd, event.RegistryDelete, event.RegistryRename:
 		g.markRegistry(r, actor, &m)
 	case event.NetworkConnect:
-		edge(g.again(actor, func() *Edge { return g.connect(r) }))
+		edge(g.again(idOf(actor), func() *Edge { return g.connect(r) }))
 		node(actor)
 	case event.DNSQuery:
-		edge(g.again(actor, func() *Edge { return g.resolved(r) }))
+		edge(g.again(idOf(actor), func() *Edge { return g.resolved(r) }))
 		node(actor)
 	case event.ServiceInstall, event.ServiceChange, event.ServiceState:
 		if name := r.Get("ServiceName"); name != "" {
@@ -161,7 +164,44 @@ func (g *Graph) Mark(e *event.Event) Mark {
 			}
 		}
 	case event.Logon:
-		node(g.logon(r))
+		n := g.logon(r)
+		node(n)
+		for _, x := range g.in[idOf(n)] {
+			if x.Verb == LoggedOn {
+				edge(x)
+			}
+		}
+	case event.LogonExplicit:
+		for _, x := range g.out[idOf(actor)] {
+			if x.Verb == LoggedOn && slices.Contains(x.Evidence, r.Ref) {
+				edge(x)
+			}
+		}
+		node(actor)
+	case event.RemoteDesktop:
+		if r.Get("IpAddress") != "" {
+			node(g.desktop(r))
+		}
+	case event.ShareAccess:
+		g.markShare(e, r, &m)
+	case event.PipeCreate, event.PipeConnect:
+		for _, list := range [][]*Edge{g.out[idOf(actor)], g.in[idOf(actor)]} {
+			for _, x := range list {
+				if x.Join == "pipe-name" && slices.Contains(x.Evidence, r.Ref) {
+					edge(x)
+				}
+			}
+		}
+		node(actor)
+	case event.WMIFilter, event.WMIConsumer, event.WMIBinding, event.WMISubscription, event.WMIOperation,
+		event.BITSJob, event.BITSTransfer, event.InstallerRun, event.InstallerResult, event.RemoteShell:
+		n := g.markUnit(r)
+		node(n)
+		for _, x := range g.in[idOf(n)] {
+			if x.Verb == Registered || x.Verb == Requested {
+				edge(x)
+			}
+		}
 	case event.LogCleared, event.SensorLoss, event.SensorState:
 		reason := map[event.Kind]string{event.LogCleared: "log-cleared", event.SensorLoss: "sensor-loss", event.SensorState: "sensor-stopped"}[e.Kind]
 		channel := e.Channel
@@ -182,12 +222,12 @@ func (g *Graph) Mark(e *event.Event) Mark {
 }
 
 // again draws a record's arrow unless the graph has it already.
-func (g *Graph) again(actor *Node, draw func() *Edge) *Edge {
-	if actor == nil {
+func (g *Graph) again(from NodeID, draw func() *Edge) *Edge {
+	if from == "" {
 		return nil
 	}
 	before := map[*Edge]int{}
-	for _, e := range g.out[actor.ID] {
+	for _, e := range g.out[from] {
 		before[e] = e.Count
 	}
 	e := draw()
@@ -226,7 +266,7 @@ func (g *Graph) actor(r *world.Record) *Node {
 	}
 	ref := []event.EvidenceRef{r.Ref}
 	switch r.Kind {
-	case event.Logon, event.LogonFailed, event.TaskStart, event.TaskEnd, event.ServiceInstall, event.TaskRegister, event.TaskUpdate:
+	case event.Logon, event.LogonFailed, event.ShareAccess, event.RemoteDesktop, event.TaskStart, event.TaskEnd, event.ServiceInstall, event.TaskRegister, event.TaskUpdate:
 		return nil // their process id is a system service's
 	}
 	if image := r.Get("Image"); image != "" {
@@ -256,7 +296,7 @@ func (g *Graph) markFile(r *world.Record, actor *Node) ([]*Edge, *Node) {
 	if strings.HasSuffix(strings.ToLower(path), zoneSuffix) {
 		path = path[:len(path)-len(zoneSuffix)]
 	}
-	n := g.file(r.Host, path, r.Time, []event.EvidenceRef{r.Ref})
+	n := g.fileNode(g.made(r.Host, path, r.Time), r.Host, path, r.Time, []event.EvidenceRef{r.Ref})
 	if n == nil {
 		return nil, nil
 	}
@@ -349,7 +389,51 @@ func (g *Graph) markRegistry(r *world.Record, actor *Node, m *Mark) {
 	}
 	// A value that starts programs is a thing of its own; any other is what its
 	// process did.
-	show(n, verb, runKey(object), runKey(object))
+	starts := runKey(object) || redirectOf(object) != nil
+	show(n, verb, starts, starts)
+}
+
+// markShare marks what a record of an access to a share shows: the file that was
+// written, else the logon in which it was done.
+func (g *Graph) markShare(e *event.Event, r *world.Record, m *Mark) {
+	s := g.sessionOf(r)
+	var from *Node
+	switch {
+	case s != nil:
+		from = g.sessionNode(s)
+	case !wellKnownLogon(r.Get("SubjectLogonId")) && g.elsewhere(r.Host, r.Get("IpAddress")):
+		// An access that joins nothing by itself, but is worth telling of.
+		from = g.sessionNode(&session{host: r.Host, luid: r.Number("SubjectLogonId"), t: r.Time, record: r, remote: true, implied: true})
+	}
+	if from == nil {
+		return
+	}
+	from.Evidence = cite(from.Evidence, r.Ref, MaxNodeEvidence)
+	m.Node = from.ID
+	path, sure := g.shareFile(r)
+	if e.ID != 5145 || !sure {
+		return
+	}
+	ref := []event.EvidenceRef{r.Ref}
+	n := g.fileNode(g.made(r.Host, path, r.Time), r.Host, path, r.Time, ref)
+	if n == nil {
+		return
+	}
+	if x := g.link(fact{
+		from: from, to: n, verb: Wrote, class: ClassA, skeleton: true, join: "share-write", t: r.Time, refs: ref,
+		corroborates: g.edges[edgeKey{from.ID, n.ID, Wrote}] != nil,
+	}); x != nil {
+		m.Edges = append(m.Edges, x)
+		m.Node = n.ID
+	}
+}
+
+// parent returns the node of the parent of the process that a record is about.
+func (g *Graph) parent(r *world.Record) *Node {
+	if p, _ := g.world.Actor(r); p != nil && p.Parent != nil {
+		return g.process(p.Parent)
+	}
+	return nil
 }
 
 // defenderPath reads the first file of a detection's Path,

@@ -152,9 +152,9 @@ func (j *joiner) claims(read func(text string) []claim) map[string][]claim {
 		}
 	}
 	for _, r := range j.records {
-		if r.Kind == event.ScriptBlock || r.Kind == event.ScriptModule {
-			if p := j.w.At(r.Host, r.PID, r.Time); p != nil {
-				add(p, r.Get("ScriptBlockText")+r.Get("Payload"), r.Time, []event.EvidenceRef{r.Ref})
+		if r.Kind == event.ScriptBlock || r.Kind == event.ScriptModule || r.Kind == event.ScriptClassic {
+			if p := j.scriptHost(r); p != nil {
+				add(p, scriptText(r), r.Time, []event.EvidenceRef{r.Ref})
 			}
 		}
 	}
@@ -313,24 +313,13 @@ func (j *joiner) creator(n *Node, r *world.Record) {
 	j.link(f)
 }
 
-// session returns the remote logon on whose behalf r was done, nil if it was
-// none or is not recorded.
+// session returns the record that shows the remote logon on whose behalf r was
+// done, nil if it was none or is not recorded.
 func (j *joiner) session(r *world.Record) *world.Record {
-	luid := r.Get("SubjectLogonId")
-	if wellKnownLogon(luid) {
-		return nil
+	if s := j.sessionOf(r); s != nil && s.remote {
+		return s.record
 	}
-	var found *world.Record
-	for _, l := range j.records {
-		if l.Time.After(r.Time) {
-			break
-		}
-		if l.Kind == event.Logon && world.HostKey(l.Host) == world.HostKey(r.Host) &&
-			world.ParseNumber(l.Get("TargetLogonId")) == world.ParseNumber(luid) && j.remote(l) {
-			found = l
-		}
-	}
-	return found
+	return nil
 }
 
 // claimed joins a unit to the processes whose command line names it, near one of
@@ -363,13 +352,14 @@ func (j *joiner) registeredFile(n *Node, path string, r *world.Record, join stri
 	if w == nil {
 		// Some register first and write afterwards.
 		list := j.written[fileKey(r.Host, key)]
-		if len(list) == 0 || list[0].t.Sub(r.Time) > 10*time.Minute {
+		i := sort.Search(len(list), func(i int) bool { return list[i].t.After(r.Time) })
+		if i == len(list) || list[i].t.Sub(r.Time) > 10*time.Minute {
 			return
 		}
-		w = &list[0]
+		w = &list[i]
 	}
 	file, _ := j.wrote(w, true)
-	j.used[fileKey(r.Host, key)] = true
+	j.took(file)
 	j.link(fact{
 		from: file, to: n, verb: Registered, class: ClassB, skeleton: true, join: join,
 		t: r.Time, refs: refs(w.refs, []event.EvidenceRef{r.Ref}),
@@ -447,6 +437,9 @@ func (j *joiner) tasks() {
 		}
 		for _, r := range t.Starts {
 			cited = append(cited, r.Ref)
+		}
+		if len(cited) == 0 {
+			continue // a start only, which joins where it finds its process
 		}
 		first := append(slices.Clone(t.Registers), t.Starts...)[0]
 		n := j.task(t.Host, t.Name, first.Time, cited)

@@ -3,6 +3,7 @@ package provenance
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -203,7 +204,7 @@ func (j *joiner) contains(host, path string, t time.Time, cited []event.Evidence
 			join: "path-on-volume", t: t, refs: cited,
 		})
 	}
-	j.used[fileKey(host, j.w.PathOn(host, path))] = true
+	j.took(n)
 	use(n)
 	return true
 }
@@ -223,7 +224,7 @@ func (j *joiner) fromVolume(p *world.Process, shortcuts []*world.Record) {
 		found = true
 	}
 	seen := map[string]bool{p.ImageKey(): true}
-	for _, key := range pathsIn(p.CommandLine, p.CurrentDirectory) {
+	for _, key := range j.pathsOf(p) {
 		if seen[key] {
 			continue
 		}
@@ -277,6 +278,7 @@ func (j *joiner) fromVolume(p *world.Process, shortcuts []*world.Record) {
 	if !found && len(places) == 0 {
 		return
 	}
+	j.recent(p, node)
 	// The shortcut in the volume's root that was read moments before.
 	var names []string
 	var nearest *world.Record
@@ -326,6 +328,54 @@ func (j *joiner) fromVolume(p *world.Process, shortcuts []*world.Record) {
 			})
 		}
 	})
+}
+
+// recentWindow is how long after something was opened the shell notes it among
+// the recent documents.
+const recentWindow = time.Minute
+
+// recent cites the shortcut that the shell wrote among the recent documents when
+// its user opened what p was started with from a volume.
+func (j *joiner) recent(p *world.Process, node *Node) {
+	if j.recents == nil {
+		j.recents = map[string][]*world.Record{}
+		for _, r := range j.records {
+			if r.Kind != event.FileCreate {
+				continue
+			}
+			key := j.w.PathOn(r.Host, r.Get("TargetFilename"))
+			if !strings.Contains(key, `\microsoft\windows\recent\`) || world.Ext(key) != ".lnk" {
+				continue
+			}
+			if q, _ := j.w.Actor(r); q != nil && world.Base(q.ImageKey()) == "explorer.exe" {
+				k := world.HostKey(r.Host) + "|" + strings.TrimSuffix(world.Base(key), ".lnk")
+				j.recents[k] = append(j.recents[k], r)
+			}
+		}
+	}
+	if len(j.recents) == 0 || node == nil {
+		return
+	}
+	for _, e := range slices.Clone(j.in[node.ID]) {
+		from := j.nodes[e.From]
+		if e.Verb != Opened && e.Verb != Interpreted && e.Verb != Executed || from.Kind != File {
+			continue
+		}
+		name := strings.ToLower(from.Label)
+		// The shortcut has the document's name, with or without its extension.
+		for _, k := range []string{name, strings.TrimSuffix(name, world.Ext(name))} {
+			list := j.recents[world.HostKey(p.Host)+"|"+k]
+			near := sort.Search(len(list), func(i int) bool { return !list[i].Time.Before(p.Start.Add(-2 * time.Second)) })
+			for _, r := range list[near:min(near+maxGuesses, len(list))] {
+				if r.Time.Sub(p.Start) <= recentWindow {
+					j.link(fact{
+						from: from, to: node, verb: e.Verb, class: e.Class, skeleton: e.Skeleton, join: e.Join,
+						t: e.First, refs: []event.EvidenceRef{r.Ref}, corroborates: true,
+					})
+				}
+			}
+		}
+	}
 }
 
 // edgesBetween reports whether a volume leads to a process, directly or by a file.
@@ -434,7 +484,8 @@ func (j *joiner) put(r *world.Record) {
 	}
 	cited := []event.EvidenceRef{r.Ref}
 	for _, at := range j.access(r, key) {
-		n := j.file(r.Host, r.Get("TargetFilename"), r.Time, cited)
+		path := r.Get("TargetFilename")
+		n := j.fileNode(j.made(r.Host, path, r.Time), r.Host, path, r.Time, cited)
 		j.link(fact{
 			from: j.process(p), to: n, verb: Wrote, class: ClassA, skeleton: true,
 			join: "own-record", t: r.Time, refs: cited, corroborates: known,

@@ -1,0 +1,129 @@
+package provenance
+
+import (
+	"regexp"
+	"strings"
+
+	"ashiato/internal/event"
+	"ashiato/internal/world"
+)
+
+// winrmHandoffs are the hand-offs of remote shells. What runs in one is a child of
+// wsmprovhost.exe (PowerShell) or winrshost.exe (winrs), which the DCOM launcher
+// starts, one for each shell, in the client's logon session: to that it is joined
+// as any session's programs are.
+var winrmHandoffs = []handoff{
+	{ // The client's own record names the machine and, in its header, the process.
+		row: 18, join: "winrm-client", verb: Requested, class: ClassB, within: claimWindow, skew: maxSkew,
+		causes: func(j *joiner, yield func(half)) {
+			for _, r := range j.records {
+				if r.Kind != event.RemoteShell || r.ID != 6 {
+					continue
+				}
+				host := j.machine(connectionHost(r.Get("Connection")), r.Host)
+				if p := j.w.At(r.Host, r.PID, r.Time); p != nil && host != "" {
+					yield(half{key: host, t: r.Time, refs: []event.EvidenceRef{r.Ref}, node: func() *Node { return j.process(p) }})
+				}
+			}
+		},
+		effects: remoteShells,
+	},
+	{ // winrs -r:HOST …, Invoke-Command -ComputerName HOST …
+		row: 18, join: "winrm-command", verb: Requested, class: ClassB, within: claimWindow, skew: maxSkew,
+		causes: func(j *joiner, yield func(half)) {
+			j.asks(func(s *said) []string {
+				var keys []string
+				for _, name := range remoteShellHosts(s) {
+					if host := j.machine(name, s.process.Host); host != "" {
+						keys = append(keys, host)
+					}
+				}
+				return keys
+			}, yield)
+		},
+		effects: remoteShells,
+	},
+}
+
+func remoteShells(j *joiner, yield func(half)) {
+	for _, p := range j.processes {
+		if !p.Implied && shellHost(p) {
+			yield(half{key: world.HostKey(p.Host), t: p.Start, refs: p.Evidence, node: func() *Node { return j.process(p) }})
+		}
+	}
+}
+
+// shellHost reports whether p hosts a remote shell: of one session, so that what
+// it starts is that session's.
+func shellHost(p *world.Process) bool {
+	switch p.ImageKey() {
+	case `c:\windows\system32\wsmprovhost.exe`, `c:\windows\system32\winrshost.exe`, `c:\windows\syswow64\wsmprovhost.exe`:
+		return true
+	}
+	return false
+}
+
+// connectionHost reads the machine from a WinRM connection string,
+// "host/wsman?PSVersion=5.1" or "http://host:5985/wsman".
+func connectionHost(s string) string {
+	if i := strings.Index(s, "://"); i >= 0 {
+		s = s[i+3:]
+	}
+	if i := strings.IndexAny(s, "/?"); i >= 0 {
+		s = s[:i]
+	}
+	if i := strings.LastIndexByte(s, ':'); i >= 0 && !strings.Contains(s[:i], ":") {
+		s = s[:i]
+	}
+	return strings.Trim(s, "[]")
+}
+
+var winrsRemote = regexp.MustCompile(`(?i)[/-]r(?:emote)?:(?:"([^"]*)"|([^\s"]+))`)
+
+// remoteShellHosts reads which machines a text opens remote shells on.
+func remoteShellHosts(s *said) []string {
+	switch {
+	case strings.Contains(s.lower, "winrs"):
+		if m := winrsRemote.FindStringSubmatch(s.text); m != nil {
+			return []string{connectionHost(firstGroup(m))}
+		}
+	case strings.Contains(s.lower, "-pssession"), strings.Contains(s.lower, "invoke-command"), strings.Contains(s.lower, "icm "):
+		list := firstGroup(computerName.FindStringSubmatch(s.text))
+		names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+		return names[:min(len(names), 16)]
+	}
+	return nil
+}
+
+// machine returns the match form of the recorded host that a name or address in a
+// text stands for, seen from a host. "" and the names for "this one" stand for
+// that host itself. A short name that two hosts share stands for none.
+func (j *joiner) machine(name, from string) string {
+	name = strings.TrimRight(strings.ToLower(strings.TrimLeft(name, `\`)), ".")
+	from = world.HostKey(from)
+	switch name {
+	case "", "localhost", "127.0.0.1", "::1":
+		return from
+	}
+	if a := address(name); a != "" {
+		return j.addresses[a]
+	}
+	if j.named == nil {
+		j.named = map[string]string{}
+		for _, h := range j.w.Hosts() {
+			h = world.HostKey(h)
+			for _, name := range []string{h, shortName(h)} {
+				if have, ok := j.named[name]; ok && have != h {
+					j.named[name] = ""
+				} else {
+					j.named[name] = h
+				}
+			}
+		}
+	}
+	if host, ok := j.named[name]; ok {
+		return host
+	}
+	// The domain that is written may differ from the one that is recorded.
+	return j.named[shortName(name)]
+}
