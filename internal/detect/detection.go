@@ -109,6 +109,9 @@ type Detection struct {
 	Count int
 	// First and Last bound the records of a correlation; zero for a rule.
 	First, Last time.Time
+	// Belongs is what all records of a correlation belong to in the graph, by the
+	// pseudo-fields that it groups by (sigma.PseudoFields); nil if by none.
+	Belongs []Matched
 }
 
 // Records returns every record that the detection cites, in the order of

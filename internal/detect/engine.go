@@ -103,6 +103,9 @@ func (e *Engine) Correlated(episodes []correlation.Episode, dst []Detection) []D
 				d.Matched = append(d.Matched, m)
 			}
 		}
+		for _, f := range ep.Belongs {
+			d.Belongs = append(d.Belongs, Matched{Field: f.Name, Value: f.Value})
+		}
 		for _, o := range ep.Cited {
 			if o != ep.Event {
 				d.Others = append(d.Others, o)

@@ -21,10 +21,9 @@ import (
 type Options struct {
 	MaxNodes   int // nodes that carry the story; default 2,000
 	MaxContext int // further nodes drawn beside them; default 60
+	// Pins are what an analyst decided.
+	Pins Pins
 }
-
-// slack is what records of one happening may be apart.
-const slack = 2 * time.Second
 
 // Build joins detections into incidents: those whose nodes the graph connects
 // over skeleton edges of class A and B are one. The severity of an incident is
@@ -36,14 +35,22 @@ const slack = 2 * time.Second
 func Build(g *provenance.Graph, ds []detect.Detection, opt Options) []*Incident {
 	opt.MaxNodes, opt.MaxContext = cmp.Or(opt.MaxNodes, 2000), cmp.Or(opt.MaxContext, 60)
 	alerts := place(g, ds)
-	groups := components(g, alerts)
+	opt.Pins.sever(g)
+	groups := opt.Pins.apply(components(g, alerts))
+	common := measure(g, alerts)
+	for _, group := range groups {
+		if group.joined {
+			g.FollowOrigins(group.nodes)
+		}
+	}
 	incidents := make([]*Incident, 0, len(groups))
 	owner := map[provenance.NodeID]*Incident{}
 	for _, group := range groups {
-		b := &builder{g: g, opt: opt, alerts: group.alerts, component: group.nodes, joined: group.joined}
+		b := &builder{g: g, opt: opt, alerts: group.alerts, component: group.nodes, joined: group.joined, common: common}
 		i := b.build()
+		i.Verdict, i.Pinned = group.verdict, group.pinned
 		incidents = append(incidents, i)
-		if group.joined {
+		if group.joined && group.after == "" {
 			for n := range group.nodes {
 				owner[n] = i
 			}
@@ -57,18 +64,22 @@ func Build(g *provenance.Graph, ds []detect.Detection, opt Options) []*Incident 
 type alert struct {
 	Placed
 	edges []*provenance.Edge
+	spots []spot // what its records point at: one, or of a correlation several
 }
 
 // place marks every detection's node. A record that was read from two files is
 // one detection, cited by its smaller reference.
 func place(g *provenance.Graph, ds []detect.Detection) []alert {
 	type key struct {
-		content [16]byte
-		rule    string
+		content     [16]byte
+		rule, group string
 	}
 	first := map[key]detect.Detection{}
 	for _, d := range ds {
-		k := key{world.Content(d.Event), d.Rule.ID}
+		k := key{content: world.Content(d.Event), rule: d.Rule.ID}
+		if d.Count > 0 { // one event may decide a correlation for several groups
+			k.group = fmt.Sprintf("%q", d.Matched)
+		}
 		if have, ok := first[k]; !ok || detect.Compare(d, have) < 0 {
 			first[k] = d
 		}
@@ -80,9 +91,9 @@ func place(g *provenance.Graph, ds []detect.Detection) []alert {
 	slices.SortFunc(unique, detect.Compare)
 	alerts := make([]alert, len(unique))
 	for i, d := range unique {
-		m := g.Mark(d.Event)
-		alerts[i] = alert{Placed{d, m.Node}, m.Edges}
+		alerts[i] = mark(g, d)
 	}
+	correlate(g, alerts)
 	return alerts
 }
 
@@ -90,7 +101,14 @@ type group struct {
 	alerts []alert
 	nodes  map[provenance.NodeID]bool
 	joined bool // false for what stands alone at a hub
+	// What pins made of it: put together, closed with a verdict, or what came
+	// after the closed incident of that first detection.
+	pinned  bool
+	verdict string
+	after   string
 }
+
+func compareAlerts(a, b alert) int { return detect.Compare(a.Detection, b.Detection) }
 
 func carries(e *provenance.Edge) bool { return e.Skeleton && e.Class <= provenance.ClassB }
 
@@ -219,6 +237,13 @@ func relate(g *provenance.Graph, groups []group, incidents []*Incident, owner ma
 		}
 	}
 	for gi, group := range groups {
+		if group.after != "" {
+			for _, i := range incidents {
+				if i.ID == group.after {
+					link(incidents[gi], i)
+				}
+			}
+		}
 		if !group.joined {
 			continue
 		}
@@ -254,6 +279,7 @@ type builder struct {
 	alerts    []alert
 	component map[provenance.NodeID]bool
 	joined    bool
+	common    *commonness
 
 	marked map[provenance.NodeID]time.Time // alert nodes and the last time they alerted
 	onset  map[provenance.NodeID]time.Time // … and the first
@@ -270,17 +296,19 @@ func (b *builder) build() *Incident {
 	for _, a := range b.alerts {
 		i.Detections = append(i.Detections, a.Placed)
 		i.Severity = max(i.Severity, a.Rule.Severity)
-		if t, ok := b.marked[a.Node]; !ok || a.Event.Time.After(t) {
-			b.marked[a.Node] = a.Event.Time
-		}
-		if t, ok := b.onset[a.Node]; !ok || a.Event.Time.Before(t) {
-			b.onset[a.Node] = a.Event.Time
+		for _, s := range b.spots(a) {
+			if t, ok := b.marked[s.node]; !ok || s.at.After(t) {
+				b.marked[s.node] = s.at
+			}
+			if t, ok := b.onset[s.node]; !ok || s.at.Before(t) {
+				b.onset[s.node] = s.at
+			}
 		}
 		for _, e := range a.edges {
 			b.told[e] = true
 		}
 	}
-	i.ID = identity(b.alerts[0])
+	i.ID = b.alerts[0].ID
 	roots := b.roots()
 	i.Root = roots[0]
 	if len(roots) > 1 {
@@ -292,18 +320,24 @@ func (b *builder) build() *Incident {
 	b.tell(i)
 	b.score(i)
 	b.remains(i)
+	i.SmallestCut = smallestCut(i.Nodes, i.Edges, i.Persistence)
+	i.Impact = b.impact(i)
 	b.gaps(i)
 	i.TitleKeys = titleKeys(i)
 	return i
 }
 
-// identity is a hash over what the earliest detection's record says, the rule
-// and the node: not over the file it was read from.
-func identity(a alert) string {
+// identity is a hash over what a detection's record says and the rule, not over
+// the file it was read from nor where the graph places it. Of a correlation that
+// one event decided for several groups, the group counts too.
+func identity(d detect.Detection) string {
 	h := sha256.New()
-	content := world.Content(a.Event)
+	content := world.Content(d.Event)
 	h.Write(content[:])
-	fmt.Fprintf(h, "\x00%s\x00%s", a.Rule.ID, a.Node)
+	fmt.Fprintf(h, "\x00%s", d.Rule.ID)
+	if d.Count > 0 {
+		fmt.Fprintf(h, "\x00%q", d.Matched)
+	}
 	return hex.EncodeToString(h.Sum(nil)[:8])
 }
 
@@ -336,22 +370,14 @@ func (b *builder) reachable(starts map[provenance.NodeID]time.Time, forward bool
 			if !carries(e) {
 				continue
 			}
-			next, t := e.From, at[n]
+			next := e.From
+			t, ok := b.g.Left(e, at[n])
 			if forward {
 				next = e.To
-				if e.Last.Before(t.Add(-slack)) {
-					continue
-				}
-				if e.First.After(t) {
-					t = e.First
-				}
-			} else {
-				if e.First.After(t.Add(slack)) {
-					continue
-				}
-				if e.Last.Before(t) {
-					t = e.Last
-				}
+				t, ok = b.g.Arrives(e, at[n])
+			}
+			if !ok {
+				continue
 			}
 			have, seen := at[next]
 			better := forward && t.Before(have) || !forward && t.After(have)
@@ -405,12 +431,14 @@ func (b *builder) choose(root Root) (cut int) {
 	}
 	b.core[root.Node] = true
 	for _, a := range b.alerts {
-		switch {
-		case b.core[a.Node]:
-		case len(b.core) > b.opt.MaxNodes:
-			b.core[a.Node] = true // too many to draw what connects them
-		default:
-			b.connect(a.Node)
+		for _, s := range b.spots(a) {
+			switch {
+			case b.core[s.node]:
+			case len(b.core) > b.opt.MaxNodes:
+				b.core[s.node] = true // too many to draw what connects them
+			default:
+				b.connect(s.node)
+			}
 		}
 	}
 	if len(b.core) <= b.opt.MaxNodes {
@@ -690,6 +718,9 @@ func (b *builder) score(i *Incident) {
 	slices.Sort(ids)
 	for _, id := range ids {
 		term("detection", rules[id].Name+" ×"+strconv.Itoa(nodes[id]), perRule[id])
+		if r, on := b.common.rarity(id); r > 0 {
+			term("rarity", fmt.Sprintf("%s: %d/%d", rules[id].Name, on, b.common.total), perRule[id]*r/6)
+		}
 	}
 	tactics, sequence := tacticOrder(i.Detections)
 	term("tactics", strconv.Itoa(tactics), 20*tactics)
@@ -763,6 +794,10 @@ func (b *builder) remains(i *Incident) {
 			kind = "service"
 		case provenance.Task:
 			kind = "task"
+		case provenance.WMI:
+			if provenance.IsConsumer(n) && n.Attr("Deleted") == "" {
+				kind = "consumer"
+			}
 		case provenance.Exclusion:
 			kind = "exclusion"
 		case provenance.RegistryValue:
@@ -783,7 +818,7 @@ func (b *builder) remains(i *Incident) {
 	})
 }
 
-var persistenceOrder = []string{"service", "task", "run-key", "exclusion", "folder", "file"}
+var persistenceOrder = []string{"service", "task", "consumer", "run-key", "exclusion", "folder", "file"}
 
 // gaps lists what was not seen on the incident's hosts in its time, and the
 // processes of its story whose start no record shows.

@@ -63,6 +63,9 @@ type Term struct {
 type Placed struct {
 	detect.Detection
 	Node provenance.NodeID
+	// ID names the detection for good: a hash of what its record says and of the
+	// rule.
+	ID string
 }
 
 // Step is one numbered sentence of the story. Several edges may share a step.
@@ -82,12 +85,12 @@ type Step struct {
 // Persistence is something left behind that starts by itself.
 type Persistence struct {
 	Node provenance.NodeID
-	Kind string // "service", "task", "run-key", "exclusion", "folder", "file"
+	Kind string // "service", "task", "consumer", "run-key", "exclusion", "folder", "file"
 }
 
 // Incident is one intrusion.
 type Incident struct {
-	ID       string // stable: a hash of its earliest detection's evidence
+	ID       string // that of its earliest detection; see Changes
 	Severity detect.Severity
 	Score    int
 	Terms    []Term
@@ -110,9 +113,18 @@ type Incident struct {
 	// root kind first, then behaviours.
 	TitleKeys   []string
 	Persistence []Persistence
+	// SmallestCut is the fewest actions after which nothing that was left behind
+	// starts again, the most telling first.
+	SmallestCut []Action
+	Impact      Impact
 	Gaps        []Gap
-	// Related are ids of incidents linked by class C edges only.
+	// Related are ids of incidents linked by class C edges only, and of the
+	// closed one that this one goes on from.
 	Related []string
+	// Verdict is what an analyst closed it with, "" if open; Pinned says that an
+	// analyst put parts of it together.
+	Verdict string
+	Pinned  bool
 	// Cut counts nodes left out by the size bound.
 	Cut int
 }

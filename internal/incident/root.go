@@ -40,7 +40,10 @@ func (b *builder) entry(n *provenance.Node, last bool) (kind RootKind, rank int,
 	case provenance.Volume:
 		return RootVolume, 0, true
 	case provenance.Logon:
-		return RootRemoteLogon, 0, true
+		// If what asked for it is known, it goes on there.
+		if n.Attr("LogonProcessName") == "" && !slices.ContainsFunc(b.g.In(n.ID), carries) {
+			return RootRemoteLogon, 0, true
+		}
 	case provenance.File:
 		if documents[world.Ext(n.Path)] && b.opened(n) {
 			return RootDocument, 0, true
@@ -185,16 +188,14 @@ func (b *builder) search(s source, found map[provenance.NodeID]*candidate) {
 		n := b.g.Node(l.node)
 		last := true
 		for _, e := range b.g.In(l.node) {
-			if !e.Skeleton || e.First.After(l.horizon.Add(slack)) {
+			horizon, ok := b.g.Left(e, l.horizon)
+			if !e.Skeleton || !ok {
 				continue
 			}
 			last = last && done[e.From]
 			next := &label{
-				node: e.From, horizon: l.horizon, via: e, from: l, worst: max(l.worst, e.Class),
+				node: e.From, horizon: horizon, via: e, from: l, worst: max(l.worst, e.Class),
 				cost: l.cost + 1 + classCost[min(int(e.Class), 2)] + min(8, bits.Len(uint(len(b.g.Out(e.From))/16))),
-			}
-			if e.Last.Before(l.horizon) {
-				next.horizon = e.Last
 			}
 			heap.Push(f, next)
 		}

@@ -339,7 +339,13 @@ func (t *teller) edge(e *provenance.Edge) {
 		default:
 			t.into("file-ran", string(e.To), e, e.To, t.name(e.From))
 		}
+	case provenance.Copied:
+		t.into("content-copied", both, e, "", t.name(e.To))
 	case provenance.Loaded:
+		if from == provenance.RegistryValue {
+			t.into("value-loaded", both, e, e.To, t.name(e.From))
+			return
+		}
 		if u := t.unitOf(e.To); u != "" && t.kind(u) == provenance.Service {
 			t.into("unit-ran", string(u)+"\x00"+string(e.To), e, e.To, "")
 			return
@@ -357,14 +363,30 @@ func (t *teller) edge(e *provenance.Edge) {
 		switch to {
 		case provenance.Service, provenance.Task:
 			t.into("unit-registered", string(e.To), e, "", "")
+		case provenance.WMI:
+			t.into("consumer-registered", string(e.To), e, e.From, t.name(e.To))
+		case provenance.Installer:
+			t.into("requested", string(e.To), e, "", t.name(e.To))
 		default:
 			t.into("value-set", string(e.From), e, e.From, t.name(e.To))
 		}
 	case provenance.RanAs:
+		unit := t.b.g.Node(e.From)
+		if (from == provenance.WMI && !provenance.IsConsumer(unit) || from == provenance.COM && unit.Label == t.b.g.Node(e.To).Label) && t.asked(e.From) {
+			// What was asked for is no more than this one start.
+			t.into("requested", string(e.From), e, e.From, "")
+			return
+		}
 		t.into("unit-ran", both, e, e.To, "")
-	case provenance.Started: // by a registry value
+	case provenance.Requested:
+		t.into("requested", string(e.To), e, e.From, t.name(e.To))
+	case provenance.Started: // by a registry value, or from the Startup folder
 		t.into("value-ran", both, e, e.To, t.name(e.From))
 	case provenance.Connected, provenance.Resolved:
+		if to == provenance.Process {
+			t.into("piped", both, e, e.From, t.name(e.To))
+			return
+		}
 		if from == provenance.Domain {
 			t.into("resolves", both, e, "", t.name(e.To))
 			return
@@ -376,6 +398,10 @@ func (t *teller) edge(e *provenance.Edge) {
 	case provenance.Accessed:
 		t.into("accessed", both, e, e.From, t.name(e.To))
 	case provenance.LoggedOn:
+		if from == provenance.Process {
+			t.into("logged-on-as", both, e, e.From, t.name(e.To))
+			return
+		}
 		t.into("logged-on", string(e.From), e, "", t.name(e.From))
 	default:
 		t.into("related", both, e, "", t.name(e.To))
@@ -445,6 +471,12 @@ func (t *teller) fileEdge(e *provenance.Edge, from, to provenance.NodeKind) {
 	}
 	actor := e.From
 	switch {
+	case from == provenance.Logon:
+		t.into("wrote-over-network", string(actor), e, actor, t.name(e.To))
+		return
+	case from == provenance.BITS:
+		t.into("fetched", string(actor), e, actor, t.name(e.To))
+		return
 	case from != provenance.Process:
 		t.into("renamed", string(e.From), e, "", t.name(e.To))
 		return
@@ -488,7 +520,7 @@ func (t *teller) start(e *provenance.Edge) {
 			continue
 		}
 		switch c.key {
-		case "from-volume", "file-ran", "unit-ran", "value-ran", "logged-on", "elevated":
+		case "from-volume", "file-ran", "unit-ran", "value-ran", "logged-on", "elevated", "requested":
 			if t.elevation(child) != nil && c.key != "elevated" {
 				continue
 			}
@@ -693,6 +725,11 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		return "excluded", []string{actor, things}
 	case "unit-registered":
 		return t.registered(c)
+	case "consumer-registered":
+		n := g.Node(c.edges[0].To)
+		return "consumer-registered", []string{actor, clip(n.Label), cmp.Or(n.Attr("CommandLineTemplate"), n.Attr("ConsumerType"), "?")}
+	case "requested":
+		return t.requested(c)
 	case "unit-noted":
 		n := g.Node(c.actor)
 		if n.Kind == provenance.Task {
@@ -710,6 +747,12 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 			return "registry-set", []string{actor, things}
 		}
 	case "value-ran":
+		switch c.edges[0].Join {
+		case "registry-command", "registry-debugger":
+			return "value-started", []string{things, t.name(c.edges[0].To)}
+		case "startup-folder":
+			return "startup-ran", []string{things, t.name(c.edges[0].To)}
+		}
 		if len(c.also) > 0 {
 			return "run-key-ran-connected", []string{things, t.name(c.edges[0].To), list(c.also)}
 		}
@@ -746,8 +789,22 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		if c.has("credential-theft") {
 			return "accessed-credentials", []string{actor, things}
 		}
+	case "logged-on-as":
+		n := g.Node(c.edges[0].To)
+		if n.Host == g.Node(c.actor).Host {
+			return "credentials", []string{actor, things}
+		}
+		return "logged-on-as", []string{actor, n.Host, things}
+	case "content-copied":
+		return "content-copied", []string{t.name(c.edges[0].From), things}
 	case "logged-on":
 		n := g.Node(c.edges[0].From)
+		if n.Attr("LogonProcessName") != "" {
+			return "session-ran", []string{things, t.name(c.edges[0].To)}
+		}
+		if n.Path == "" {
+			return "logged-on-unknown", []string{things, n.Host}
+		}
 		return "logged-on", []string{things, n.Path, n.Host}
 	case "renamed":
 		if c.edges[0].Join == "same-content" {
@@ -759,6 +816,9 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 	case "contains":
 		return "contains", []string{t.name(c.edges[0].From), things}
 	case "related":
+		if carries(c.edges[0]) {
+			return "correlated", []string{t.name(c.edges[0].From), things}
+		}
 		return "related", []string{t.name(c.edges[0].From), things}
 	case "detected":
 		if len(c.nodes) == 1 {
@@ -875,7 +935,56 @@ func (t *teller) registered(c *chapter) (string, []string) {
 	return kind + "-registered", []string{by, name, runs}
 }
 
-// ran tells what a service or task ran.
+// asked reports whether the story tells who asked for a unit.
+func (t *teller) asked(unit provenance.NodeID) bool {
+	for _, e := range t.b.g.In(unit) {
+		if e.Verb == provenance.Requested && t.b.tells(e) && t.b.shown[e.From] {
+			return true
+		}
+	}
+	return false
+}
+
+// requested tells what was asked of a broker, and by whom. A process on this
+// machine says more than the logon session that a remote one acted in.
+func (t *teller) requested(c *chapter) (string, []string) {
+	by, unit := "", c.edges[0].To
+	for _, e := range c.edges {
+		if e.Verb != provenance.Requested {
+			continue
+		}
+		unit = e.To
+		if from := t.b.g.Node(e.From); by == "" || from.Kind == provenance.Process {
+			by = t.name(t.behalf(e.From))
+			if from.Kind == provenance.Logon && from.Path != "" && from.Path != from.Label {
+				by += " (" + from.Path + ")" // from where
+			}
+		}
+	}
+	n := t.b.g.Node(unit)
+	name := clip(cmp.Or(n.Path, n.Label))
+	switch n.Kind {
+	case provenance.COM:
+		return "com-requested", []string{by, clip(n.Label), n.Host}
+	case provenance.BITS:
+		return "bits-requested", []string{by, cmp.Or(n.Attr("Url"), name)}
+	case provenance.Installer:
+		if by == "" {
+			return "installer-began", []string{name}
+		}
+		return "installer-requested", []string{by, name}
+	case provenance.Process:
+		return "shell-requested", []string{by, n.Host}
+	}
+	return "wmi-requested", []string{by, name, n.Host}
+}
+
+// unitRan says how what a unit ran is told, by the kind of unit.
+var unitRan = map[provenance.NodeKind]string{
+	provenance.Task: "task", provenance.WMI: "wmi", provenance.COM: "com", provenance.BITS: "bits", provenance.Installer: "installer",
+}
+
+// ran tells what a service, a task or another unit ran.
 func (t *teller) ran(c *chapter) (string, []string) {
 	unit, process := "", t.name(c.actor)
 	kind := "service"
@@ -885,8 +994,14 @@ func (t *teller) ran(c *chapter) (string, []string) {
 		case provenance.RanAs:
 			n := t.b.g.Node(e.From)
 			unit = clip(n.Label)
-			if n.Kind == provenance.Task {
-				kind, unit = "task", n.Path
+			if k := unitRan[n.Kind]; k != "" {
+				kind = k
+			}
+			switch {
+			case n.Kind == provenance.Task:
+				unit = n.Path
+			case provenance.IsConsumer(n):
+				kind = "consumer"
 			}
 		case provenance.Loaded:
 			dll = t.name(e.From)
