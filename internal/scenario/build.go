@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"math/rand/v2"
 	"slices"
+	"strings"
 
 	"ashiato/internal/event"
 )
@@ -20,6 +21,11 @@ type Built struct {
 	Truth map[RecordKey]Label
 	// Lost counts the records that were numbered and then lost on purpose.
 	Lost map[RecordKey]Label
+	// Root is the true root cause of the scenario's own steps.
+	Root Root
+	// Handoffs are the true hand-offs, of the intrusion and of the background, in
+	// order of time.
+	Handoffs []Handoff
 	// Expect is the scenario's expect section with its variables filled in.
 	Expect Expect
 }
@@ -28,6 +34,10 @@ type Built struct {
 type RecordKey struct {
 	Host, Channel string
 	RecordID      uint64
+}
+
+func (k RecordKey) compare(o RecordKey) int {
+	return cmp.Or(strings.Compare(k.Host, o.Host), strings.Compare(k.Channel, o.Channel), cmp.Compare(k.RecordID, o.RecordID))
 }
 
 // KeyOf returns the key of a record, also after it was written and read again.
@@ -93,10 +103,19 @@ type builder struct {
 	tasks    int
 	records  []record
 	disks    int
+	instance int // background activities so far
+
+	handoffs    []*handoff
+	asks        []ask
+	late        []func() // what is settled when all steps are done
+	root        Root
+	rootNode    *node
+	rootRecords []recordID
 }
 
 type record struct {
 	event *event.Event
+	id    recordID
 	order int
 	label Label
 	lost  bool
@@ -116,6 +135,7 @@ func (b *builder) finish() (*Built, error) {
 	if built.Expect, err = b.expectations(); err != nil {
 		return nil, err
 	}
+	become := make([]numbered, len(b.records))
 	type log struct{ host, channel string }
 	next := map[log]uint64{}
 	loss := rand.New(rand.NewPCG(b.s.seed, streamLoss))
@@ -128,7 +148,9 @@ func (b *builder) finish() (*Built, error) {
 		}
 		e.Ref = event.EvidenceRef{Host: e.Host, Channel: e.Channel, RecordID: next[key]}
 		next[key]++
-		if gone := loss.IntN(1000) < b.s.losePermil; gone || r.lost {
+		gone := loss.IntN(1000) < b.s.losePermil
+		become[r.id] = numbered{KeyOf(e), !gone && !r.lost}
+		if !become[r.id].kept {
 			built.Lost[KeyOf(e)] = r.label
 			continue
 		}
@@ -136,6 +158,7 @@ func (b *builder) finish() (*Built, error) {
 		built.Events = append(built.Events, e)
 	}
 	slices.SortFunc(built.Events, event.Compare)
+	b.settle(built, become)
 	return built, nil
 }
 
@@ -153,4 +176,21 @@ func (b *builder) expectations() (Expect, error) {
 		*list = filled
 	}
 	return x, nil
+}
+
+// settle writes the root and the hand-offs, now that it is known which records
+// were kept.
+func (b *builder) settle(built *Built, become []numbered) {
+	built.Root = b.root
+	if b.rootNode != nil {
+		built.Root.Subject = b.rootNode.subject(become)
+		built.Root.Records = keys(b.rootRecords, become)
+	}
+	for _, f := range b.late {
+		f()
+	}
+	for _, h := range b.handoffs {
+		built.Handoffs = append(built.Handoffs, h.finish(become))
+	}
+	slices.SortStableFunc(built.Handoffs, func(x, y Handoff) int { return x.Time.Compare(y.Time) })
 }

@@ -149,7 +149,7 @@ func checkNumbers(t interface {
 				t.Fatalf("%v: record %d follows %d", k, id, list[i-1])
 			}
 			at, kept := logged[RecordKey{k.host, k.channel, id}]
-			if kept && at.Before(last) {
+			if kept && !last.IsZero() && at.Before(last) {
 				t.Fatalf("%v: record %d was logged before the one before it", k, id)
 			}
 			if kept {
@@ -591,6 +591,7 @@ start 2026-01-02T03:04:05Z
 -- hosts --
 host pc
     dnsdomain corp.example
+host other
 -- volumes --
 volume v
 -- contents --
@@ -598,6 +599,7 @@ content blob
     signer Example Signer
     program yes
 -- steps --
+on pc
 +1s attach v
     letter G
     first yes
@@ -685,6 +687,85 @@ content blob
     luid 0x5555
     ip 192.0.2.2
     port 50000
++1s running listener
+    image C:\Windows\System32\svchost.exe
+    parent services
+    on other
++1s running seclogon
+    image C:\Windows\System32\svchost.exe
+    parent services
++1s remotelogon admin
+    by x
+    to other
+    as in
+    explicit yes
+    privileged yes
++1s rdplogon admin
+    by x
+    to other
+    as desktop
+    listener listener
++1s winrmshell
+    by x
+    to other
+    logon in
+    listener listener
++1s sharewrite Temp\a.exe
+    on other
+    logon in
+    first yes
++1s remoteopen svcctl
+    on other
+    logon in
++1s rdpaway
+    on other
+    logon desktop
++1s rdpback
+    on other
+    logon desktop
++1s rdplogoff
+    on other
+    logon desktop
++1s rdpentry admin
+    on other
+    as away
+    listener listener
+    ip 203.0.113.5
++1s untask t
+    by x
++1s clearlog
+    by x
++1s runas admin
+    by x
+    as again
+    listener seclogon
++1s wmiprovider CIMWin32
+    by wmiprvse
++1s wmifailure Start IWbemServices::ExecQuery
+    by x
++1s wmiwatch SELECT * FROM Win32_ProcessStartTrace
+    by x
++1s wmiquery SELECT * FROM MSFT_SCMEventLogEvent
+    provider SCM Event Provider
++1s bits Update
+    by x
+    url https://a.example/f
+    local C:\f.dat
++1s write C:\f.dat
+    by bits
+    job Update
++1s running installer
+    image C:\Windows\System32\msiexec.exe
+    parent services
++1s msibegin C:\p.msi
+    by x
+    server installer
++1s msiend C:\p.msi
+    by x
+    product P
++1s wmibound SCM Event Log Consumer
+    filter SCM Event Log Filter
+    wql select * from MSFT_SCMEventLogEvent
 +1s wmifilter f
     by x
     wql SELECT * FROM __InstanceModificationEvent
@@ -699,6 +780,8 @@ content blob
     luid 0x3d2c1
 +1s end x
 +1s detach v
++1s reboot
+    on other
 `
 
 func TestEveryVerbAndRecord(t *testing.T) {
@@ -799,6 +882,7 @@ on pc
 func FuzzScenario(f *testing.F) {
 	f.Add([]byte(everyVerb))
 	f.Add([]byte(small("-- background --\ncount 50\n")))
+	f.Add([]byte(small("host other\n-- steps --\non pc\n+1s remotelogon a\n    by explorer\n    to other\n    as in\n+1s reboot\n-- background --\ncount 60\nwith managed\n")))
 	f.Add([]byte(small("-- vars --\nx digits 6\ny in a | b\nz from 3-9\n-- steps --\n+1s start p\n    image C:\\${x}${y}${z}.exe\n    repeat 3\n    every 1s\n")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := Parse("f.txtar", data)
@@ -821,6 +905,7 @@ func FuzzScenario(f *testing.F) {
 			return
 		}
 		checkNumbers(t, b)
+		checkSound(t, b)
 		if !slices.IsSortedFunc(b.Events, event.Compare) {
 			t.Fatal("not in order")
 		}

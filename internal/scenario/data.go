@@ -55,6 +55,7 @@ type emission struct {
 	place
 	record *recordSpec
 	after  time.Duration
+	there  bool   // on the other host of the step
 	actor  string // "" for the step's own
 	when   string // "" for always
 	values []setting
@@ -65,6 +66,7 @@ type verbSpec struct {
 	place
 	name     string
 	subject  string // the key that the rest of the heading gives, "" for none
+	between  bool   // it takes place between two hosts: "to" names the other
 	need     []string
 	may      []string
 	defaults []setting
@@ -88,6 +90,8 @@ type imageSpec struct {
 type activity struct {
 	place
 	name   string
+	set    string // "" for what happens everywhere, else what a background asks for
+	peer   bool   // it needs a second host
 	weight int
 	let    []*line
 	steps  []*step
@@ -125,6 +129,7 @@ var loadLibrary = sync.OnceValues(func() (*library, error) {
 		{"words.txt", lib.readWord},
 		{"boot.txt", lib.readBoot},
 		{"benign.txt", lib.readActivity},
+		{"managed.txt", lib.readActivity},
 	} {
 		text, err := templates.ReadFile("templates/" + part.file)
 		if err != nil {
@@ -270,6 +275,8 @@ func (lib *library) readVerb(l *line) error {
 		switch k.word {
 		case "subject":
 			v.subject = k.rest
+		case "between":
+			v.between = true
 		case "need":
 			v.need = append(v.need, strings.Fields(k.rest)...)
 		case "may":
@@ -306,6 +313,8 @@ func (lib *library) readEmit(l *line) (emission, error) {
 				return e, l.errorf("bad delay %q", w)
 			}
 			e.after = d
+		case w == "there" && len(e.actor) == 0:
+			e.there = true
 		case w == "as" && i+1 < len(words):
 			i++
 			e.actor = words[i]
@@ -390,6 +399,10 @@ func (lib *library) readActivity(l *line) error {
 				return err
 			}
 			a.weight = int(n)
+		case k.word == "set":
+			a.set = k.rest
+		case k.word == "peer":
+			a.peer = true
 		case k.word == "let":
 			a.let = append(a.let, k)
 		default:

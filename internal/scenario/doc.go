@@ -14,6 +14,14 @@
 //	built, err := s.Build()
 //	err = scenario.WriteNDJSON("out", built)
 //
+// # Truth
+//
+// Beside the records a build hands on what is true of them, so that an analysis
+// can be measured: Built.Truth labels every record, Built.Root is the root cause,
+// and Built.Handoffs are the places where one thing made another happen, each
+// with whether the records that were kept allow an exact join. The builder notes
+// it while it makes the records; nothing of it is in them.
+//
 // # Guarantees
 //
 // The result is a function of the file and of what was Set: no clock, no map

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"encoding/hex"
 	"encoding/xml"
 	"fmt"
 	"math/rand/v2"
@@ -105,6 +106,12 @@ func filter(name, v string) (string, error) {
 		return b.String(), nil
 	case "crlf":
 		return strings.ReplaceAll(v, "\n", "\r\n"), nil
+	case "mof": // WMI's own notation escapes both
+		return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(v), nil
+	case "bytes":
+		return strings.ToUpper(hex.EncodeToString([]byte(v))), nil
+	case "iso": // Sysmon's notation of a time to that of other logs
+		return strings.Replace(v, " ", "T", 1) + "0000Z", nil
 	case "percent": // Sysmon doubles the percent sign in registry values
 		return strings.ReplaceAll(v, "%", "%%"), nil
 	case "underscore": // device identifiers replace blanks

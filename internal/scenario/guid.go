@@ -47,8 +47,9 @@ func madeGUID(words ...string) string {
 // hashes are the four that Sysmon writes, in upper-case hexadecimal.
 type hashes struct{ md5, sha1, sha256, imphash string }
 
-// hashesOf makes hashes for a content that exists only as a name.
-func hashesOf(name string) hashes {
+// hashesOf makes hashes for a content that exists only as words.
+func hashesOf(words ...string) hashes {
+	name := strings.Join(words, "\x00")
 	seed := []byte("content\x00" + name)
 	m, s1, s2 := md5.Sum(seed), sha1.Sum(seed), sha256.Sum256(seed)
 	imp := digest("imports", name)

@@ -23,12 +23,30 @@ type host struct {
 	pids     map[uint32]bool     // in use
 	mounted  map[string]*volume  // by upper-case letter
 	files    map[string]string   // content by lower-case path
+
+	// What the steps brought about, for the truth; names in lower case.
+	versions   map[string]*version
+	services   map[string]*unit
+	registered map[string]*unit // tasks
+	consumers  map[string]*unit
+	queries    map[string]string // of WMI event filters
+	values     map[string]*unit  // registry values
+	pipes      map[string][]pipeServer
+	jobs       map[string]*job
+	mounts     map[string]*mount // by letter
+	install    *install          // while one runs
+	sessions   int               // remote desktop sessions so far
+	living     map[*process]bool
+	epoch      int       // reboots so far
+	back       time.Time // when the last one was over
 }
 
 type volume struct {
 	id    string
 	vars  map[string]string // without the prefix "volume."
 	files map[string]string // content by lower-case path without the letter
+	// versions are what steps wrote on it, by the same path.
+	versions map[string]*version
 }
 
 type process struct {
@@ -42,6 +60,8 @@ type process struct {
 	parent                      *process
 	content                     string
 	ended                       bool
+	logon                       *logon // if a step named it
+	node                        *node
 }
 
 func (b *builder) makeVolumes() error {
@@ -49,7 +69,7 @@ func (b *builder) makeVolumes() error {
 		if b.volumes[spec.id] != nil {
 			return spec.errorf("volume %q occurs twice", spec.id)
 		}
-		v := &volume{id: spec.id, files: map[string]string{}, vars: map[string]string{
+		v := &volume{id: spec.id, files: map[string]string{}, versions: map[string]*version{}, vars: map[string]string{
 			"vendor": "Generic", "product": "Flash Disk", "revision": "8.07", "vid": "058F", "pid": "6387",
 			"serial": "SER" + strconv.Itoa(i), "capacity": "15728640000", "volumeserial": "0000-0000",
 			"label": "", "bus": "7", "audited": "yes",
@@ -156,6 +176,9 @@ func (b *builder) makeHosts() error {
 		h := &host{
 			id: spec.id, vars: m, logs: map[string]bool{}, procs: map[string]*process{},
 			pids: map[uint32]bool{}, mounted: map[string]*volume{}, files: map[string]string{},
+			versions: map[string]*version{}, services: map[string]*unit{}, registered: map[string]*unit{},
+			consumers: map[string]*unit{}, queries: map[string]string{}, values: map[string]*unit{}, pipes: map[string][]pipeServer{},
+			jobs: map[string]*job{}, mounts: map[string]*mount{}, living: map[*process]bool{},
 		}
 		for _, l := range logs {
 			h.logs[l] = true
@@ -186,7 +209,7 @@ func (b *builder) makeHosts() error {
 		at := h.boot
 		for _, st := range b.lib.boot {
 			at = at.Add(st.delay)
-			if err := b.run(&task{at: at, step: st, host: h, scope: &scope{h.procs}, n: 1}); err != nil {
+			if err := b.run(&task{at: at, step: st, host: h, scope: nil, n: 1}); err != nil {
 				return err
 			}
 		}
@@ -208,6 +231,9 @@ func (b *builder) hostLookup(h *host) lookup {
 var integrityLabels = map[string]string{
 	"Low": "S-1-16-4096", "Medium": "S-1-16-8192", "High": "S-1-16-12288", "System": "S-1-16-16384",
 }
+
+// sortedLetters are the letters at which the host has removable volumes.
+func sortedLetters(h *host) []string { return slices.Sorted(maps.Keys(h.mounts)) }
 
 // filesOf is the table that holds a path, and the path's key in it.
 func (b *builder) filesOf(h *host, path string) (map[string]string, string) {
@@ -250,8 +276,12 @@ func (b *builder) describe(name, path string) map[string]string {
 		"signed": "false", "signature": "-", "signaturestatus": "Unavailable", "program": "",
 	}
 	if c := b.contents[name]; c != nil {
+		if !c.everywhere() {
+			h = hashesOf(name, b.s.Name, strconv.FormatUint(b.s.seed, 10))
+		}
 		for _, v := range c.values {
 			switch v.key {
+			case "shared":
 			case "md5":
 				h.md5 = strings.ToUpper(v.value)
 			case "sha1":
@@ -314,10 +344,15 @@ func (h *host) luidOf(account, integrity string) uint64 {
 
 // sidOf is an account's security identifier: the host's users differ in the last
 // part only.
-func (h *host) sidOf(account string) string {
+func (b *builder) sidOf(h *host, account string) string {
 	sid := h.vars["sid"]
 	if account == h.vars["user"] {
 		return sid
+	}
+	for _, o := range b.hosts {
+		if o.vars["user"] == account && o.vars["domain"] == h.vars["domain"] {
+			return o.vars["sid"]
+		}
 	}
 	d := digest("account", account)
 	return fmt.Sprintf("%s%d", sid[:strings.LastIndexByte(sid, '-')+1], 1100+int(d[0])<<4+int(d[1])&15)
@@ -336,6 +371,11 @@ func (b *builder) processVar(p *process, key string) (string, bool) {
 	case "startkey":
 		return strconv.FormatUint(p.key, 10), true
 	case "image":
+		return p.image, true
+	case "application": // the image as the filtering platform names it
+		if len(p.image) > 2 && p.image[1] == ':' {
+			return `\device\harddiskvolume3` + strings.ToLower(p.image[2:]), true
+		}
 		return p.image, true
 	case "cmdline":
 		return p.cmdline, true
@@ -360,8 +400,11 @@ func (b *builder) processVar(p *process, key string) (string, bool) {
 		}
 		return "%%1936", true
 	case "user", "account", "domain", "sid":
-		sid, domain, name := h.sidOf(p.account), h.vars["domain"], p.account
+		sid, domain, name := b.sidOf(h, p.account), h.vars["domain"], p.account
 		user := domain + `\` + name
+		if d, n, ok := strings.Cut(p.account, `\`); ok { // of another domain, such as an application pool's
+			user, domain, name = p.account, d, n
+		}
 		switch p.account {
 		case "SYSTEM":
 			sid, domain, name = "S-1-5-18", h.vars["workgroup"], h.vars["account"]

@@ -26,8 +26,22 @@ type task struct {
 	ends  *process // for the end of a process that was given its life's length
 }
 
-// scope holds the process handles of the attack, or of one background activity.
-type scope struct{ procs map[string]*process }
+// scope holds the handles of the attack, or of one background activity.
+type scope struct {
+	procs  map[handleKey]*process
+	logons map[handleKey]*logon
+	epochs map[*host]int // the boot of each host in which it began there
+}
+
+// handleKey is a handle on a host: each host has its own.
+type handleKey struct {
+	host   *host
+	handle string
+}
+
+func newScope() *scope {
+	return &scope{procs: map[handleKey]*process{}, logons: map[handleKey]*logon{}, epochs: map[*host]int{}}
+}
 
 type queue []*task
 
@@ -51,7 +65,7 @@ func (q *queue) Pop() any {
 // planSteps gives the scenario's own steps their times.
 func (b *builder) planSteps() error {
 	at := b.s.start
-	scopes := map[string]*scope{}
+	own := newScope()
 	rng := rand.New(rand.NewPCG(b.s.seed, streamOrder))
 	var plan func(steps []*step) error
 	plan = func(steps []*step) error {
@@ -77,9 +91,6 @@ func (b *builder) planSteps() error {
 			if h == nil {
 				return st.errorf("unknown host %q: name it with a line \"on HOST\" before the step", id)
 			}
-			if scopes[id] == nil {
-				scopes[id] = &scope{map[string]*process{}}
-			}
 			if st.at {
 				at = b.s.start
 			}
@@ -90,7 +101,7 @@ func (b *builder) planSteps() error {
 				if n > 0 {
 					at = at.Add(b.stretched(st.every))
 				}
-				if err := b.push(&task{at: at, step: st, n: n + 1, host: h, scope: scopes[id], label: label}); err != nil {
+				if err := b.push(&task{at: at, step: st, n: n + 1, host: h, scope: own, label: label}); err != nil {
 					return err
 				}
 			}
@@ -98,6 +109,18 @@ func (b *builder) planSteps() error {
 		return nil
 	}
 	return plan(b.s.steps)
+}
+
+// hostOf is the host that an activity's step names.
+func (b *builder) hostOf(st *step, vars lookup) (*host, error) {
+	id, err := expand(st.place, st.host, vars)
+	if err != nil {
+		return nil, err
+	}
+	if h := b.hostByID[id]; h != nil {
+		return h, nil
+	}
+	return nil, st.errorf("unknown host %q", id)
 }
 
 func (b *builder) stretched(d time.Duration) time.Duration {
@@ -135,7 +158,8 @@ func (b *builder) planBackground() error {
 	var choices []*activity
 	total := 0
 	for _, a := range b.lib.activities {
-		if !slices.Contains(g.without, a.name) {
+		wanted := a.set == "" || slices.Contains(g.with, a.set)
+		if wanted && !slices.Contains(g.without, a.name) && (!a.peer || len(hosts) > 1) {
 			choices = append(choices, a)
 			total += a.weight
 		}
@@ -152,7 +176,8 @@ func (b *builder) planBackground() error {
 				break
 			}
 		}
-		h := hosts[rng.IntN(len(hosts))]
+		n0 := rng.IntN(len(hosts))
+		h := hosts[n0]
 		at := b.s.start.Add(g.from + time.Duration(rng.Int64N(int64(g.to-g.from))))
 		var let []variable
 		for _, l := range a.let {
@@ -167,14 +192,24 @@ func (b *builder) planBackground() error {
 		if err != nil {
 			return err
 		}
-		sc := &scope{map[string]*process{}}
+		if a.peer {
+			vars["peer"] = hosts[(n0+1+rng.IntN(len(hosts)-1))%len(hosts)].id
+		}
+		sc := newScope()
+		b.instance++
 		for _, st := range a.steps {
 			at = at.Add(st.delay)
+			where := h
+			if st.host != "" {
+				if where, err = b.hostOf(st, lookup(b.hostLookup(h)).over(vars)); err != nil {
+					return err
+				}
+			}
 			for k := range st.times {
 				if k > 0 {
 					at = at.Add(st.every)
 				}
-				if err := b.push(&task{at: at, step: st, n: k + 1, host: h, scope: sc, vars: vars, aside: true, label: Label{Text: a.name, Verb: st.verb.name, Line: st.line}}); err != nil {
+				if err := b.push(&task{at: at, step: st, n: k + 1, host: where, scope: sc, vars: vars, aside: true, label: Label{Instance: b.instance, Text: a.name, Verb: st.verb.name, Line: st.line}}); err != nil {
 					return err
 				}
 			}

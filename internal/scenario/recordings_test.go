@@ -26,11 +26,20 @@ var unseen = map[string]string{
 	"tasks/100":      "the recordings were made without it",
 	"tasks/200":      "the recordings were made without it",
 	"tasks/201":      "the recordings were made without it",
+	"bits/16403":     "no recording of a Windows that has it",
+	"winrm/6":        "no recording of a client",
 }
 
-// lostFields are fields that the captures' shipper drops: it writes System and
-// EventData names into one object.
-var lostFields = map[string]string{"tasks/129": "ProcessID"}
+// lostFields are fields that the recordings at hand lack, although records of
+// that id are there; "*" is all of them.
+var lostFields = map[string]string{
+	"tasks/129":     "ProcessID", // the captures' shipper writes System and EventData names into one object
+	"winrm/91":      "*",         // Windows could not render the one sample: it tells of the field shellId
+	"security/4699": "*",         // old versions only; the newer fields are 4698's
+	// Of these the captures hold the rendered text; the names are the manifest's.
+	"wmi/5857": "*", "wmi/5859": "*", "wmi/5860": "*", "wmi/5861": "*",
+	"sessions/21": "*", "sessions/22": "*", "sessions/23": "*", "sessions/24": "*", "sessions/25": "*",
+}
 
 // TestFieldsAreThoseOfRealRecords compares each template's field names with the
 // names that records of the same provider and id have in the recordings, so that
@@ -81,6 +90,8 @@ func TestFieldsAreThoseOfRealRecords(t *testing.T) {
 		"credential_access/host/cmd_dumping_ntds_dit_file_ntdsutil.zip",
 		"credential_access/host/empire_ninjacopy_dumping_ntds_dit_file.zip",
 		"credential_access/host/empire_mimikatz_lsadump_patch.zip",
+		"persistence/host/empire_persistence_registry_modification_run_keys_standard_user.zip",
+		"credential_access/host/empire_shell_rubeus_asktgt_createnetonly.zip",
 		"other/aptsimulator_cobaltstrike.zip",
 		"../../compound/LSASS_campaign_01/metasploit_logonpasswords_lsass_memory_dump.zip",
 	} {
@@ -118,7 +129,7 @@ func TestFieldsAreThoseOfRealRecords(t *testing.T) {
 		}
 		checked++
 		for _, f := range r.fields {
-			if !real[f.name] && lostFields[name] != f.name {
+			if !real[f.name] && lostFields[name] != f.name && lostFields[name] != "*" {
 				t.Errorf("%s: no recording has its field %q, but %q", name, f.name, slices.Sorted(maps.Keys(real)))
 			}
 		}

@@ -13,6 +13,9 @@ import (
 
 // run executes one step: it changes the world and leaves the records.
 func (b *builder) run(t *task) error {
+	if t.over() || t.ends != nil && t.ends.ended {
+		return nil
+	}
 	st := t.step
 	r := &running{b: b, t: t, vars: map[string]string{
 		"i": strconv.Itoa(t.n), "utc": sysmonTime(t.at), "localtime": t.at.Format("2006-01-02T15:04:05"),
@@ -24,14 +27,16 @@ func (b *builder) run(t *task) error {
 		if v, ok := t.vars[name]; ok {
 			return v, true
 		}
-		for prefix, p := range map[string]*process{"proc.": r.proc, "parent.": r.parent, "target.": r.target} {
-			if key, ok := strings.CutPrefix(name, prefix); ok && p != nil {
-				return b.processVar(p, key)
-			}
+		handle, key, dotted := strings.Cut(name, ".")
+		if p := r.role(handle); dotted && p != nil {
+			return b.processVar(p, key)
 		}
-		if handle, key, ok := strings.Cut(name, "."); ok && !slices.Contains(reserved, handle) {
+		if dotted && !slices.Contains(reserved, handle) {
 			if p := r.find(handle); p != nil {
 				return b.processVar(p, key)
+			}
+			if l := r.logonOf(handle); l != nil {
+				return l.value(key)
 			}
 		}
 		return b.hostLookup(t.host)(name)
@@ -51,6 +56,11 @@ func (b *builder) run(t *task) error {
 		}
 		r.vars[k.key] = v
 	}
+	for _, k := range append(slices.Clone(st.verb.need), st.verb.subject) {
+		if r.vars[k] == "" && t.ends == nil && slices.Contains(handles, k) {
+			return st.errorf("%s: %s names nothing", st.verb.name, k)
+		}
+	}
 	if err := r.act(); err != nil {
 		return err
 	}
@@ -69,6 +79,33 @@ func (b *builder) run(t *task) error {
 			return err
 		}
 	}
+	return r.note()
+}
+
+// orDefault is the step's value for a key, or else its verb's, before the defaults
+// are filled in.
+func (r *running) orDefault(key string) (string, error) {
+	if v, ok := r.vars[key]; ok {
+		return v, nil
+	}
+	for _, d := range r.t.step.verb.defaults {
+		if d.key == key {
+			return expand(d.place, d.value, r.look)
+		}
+	}
+	return "", nil
+}
+
+// role is the process that the step gives a role in its records.
+func (r *running) role(name string) *process {
+	switch name {
+	case "proc":
+		return r.proc
+	case "parent":
+		return r.parent
+	case "target":
+		return r.target
+	}
 	return nil
 }
 
@@ -79,12 +116,28 @@ type running struct {
 	vars                 map[string]string
 	look                 lookup
 	proc, parent, target *process
+
+	there  *host        // the other host, of a step between two
+	remote bool         // while a record of that host is made
+	left   []leftRecord // the records it left so far
+	made   *node        // what it brought forth
+	logged *logon       // the logon it made, if it made one
+}
+
+// leftRecord is a record that a step left.
+type leftRecord struct {
+	name   string // of its template
+	id     recordID
+	key    string // the registry key it is about
+	remote bool   // on the other host of the step
 }
 
 // find returns the process of a handle: the scope's own, else the host's.
 func (r *running) find(handle string) *process {
-	if p := r.t.scope.procs[handle]; p != nil {
-		return p
+	if r.t.scope != nil {
+		if p := r.t.scope.procs[handleKey{r.t.host, handle}]; p != nil {
+			return p
+		}
 	}
 	return r.t.host.procs[handle]
 }
@@ -106,7 +159,7 @@ func (r *running) alive(handle string) (*process, error) {
 
 // act finds the acting process and does what the verb does to the world.
 func (r *running) act() error {
-	h, vars := r.t.host, r.vars
+	b, h, vars := r.b, r.t.host, r.vars
 	verb := r.t.step.verb.name
 	if by := vars["by"]; r.t.ends != nil {
 		r.proc, r.parent = r.t.ends, r.t.ends.parent
@@ -117,6 +170,28 @@ func (r *running) act() error {
 		}
 		r.proc, r.parent = p, p.parent
 	}
+	if name := vars["to"]; name != "" && r.t.step.verb.between {
+		if r.there = b.hostByID[name]; r.there == nil || r.there == h {
+			return r.t.step.errorf("to wants another host, not %q", name)
+		}
+		for _, key := range []string{"name", "fqdn", "address"} {
+			vars["to."+key] = r.there.vars[key]
+		}
+	}
+	if name := vars["logon"]; name != "" {
+		at := h
+		if r.there != nil {
+			at = r.there
+		}
+		l := r.logonAt(at, name)
+		if l == nil {
+			return r.t.step.errorf("no logon %q on host %s", name, at.id)
+		}
+		r.actFor(l)
+	}
+	if v := r.t.step.verb; r.proc == nil && slices.Contains(v.may, "by") && slices.Contains(v.may, "logon") {
+		return r.t.step.errorf("%s needs by or logon", v.name)
+	}
 	if name := vars["target"]; name != "" {
 		p, err := r.need(name)
 		if err != nil {
@@ -124,7 +199,16 @@ func (r *running) act() error {
 		}
 		r.target = p
 	}
-	if path, ok := vars["path"]; ok && verb != "exclude" && verb != "share" {
+	if verb == "sharewrite" {
+		local, err := r.orDefault("local")
+		if err != nil {
+			return err
+		}
+		vars["localpath"] = strings.TrimPrefix(local, `\??\`) + `\` + vars["path"]
+		if err := r.touch("write", vars["localpath"]); err != nil {
+			return err
+		}
+	} else if path, ok := vars["path"]; ok && verb != "exclude" && verb != "share" && verb != "remoteopen" {
 		if err := r.touch(verb, path); err != nil {
 			return err
 		}
@@ -135,6 +219,7 @@ func (r *running) act() error {
 	case "end", "endtask":
 		r.proc.ended = true
 		delete(h.pids, r.proc.pid)
+		delete(h.living, r.proc)
 	case "service":
 		text := "user mode service"
 		if vars["type"] == "0x1" {
@@ -154,16 +239,58 @@ func (r *running) act() error {
 		vars["scriptblock"] = strings.Trim(madeGUID("script", h.id, strconv.Itoa(r.t.order)), "{}")
 		vars["runspace"] = strings.Trim(madeGUID("runspace", h.id, r.b.guid(r.proc)), "{}")
 	case "connect":
+		if vars["initiated"] == "false" {
+			maps.Copy(vars, map[string]string{"direction": "%%14592", "layer": "%%14610", "layerid": "44"})
+		}
 		vars["sourceport"] = strconv.Itoa(49152 + r.b.rng.IntN(16000))
 	case "access", "thread":
 		vars["thread"] = strconv.Itoa(4 * (300 + r.b.rng.IntN(3000)))
+	case "remotelogon", "rdplogon":
+		vars["sourceport"] = strconv.Itoa(49152 + r.b.rng.IntN(16000))
+		r.remoteLogon()
+	case "runas":
+		return r.runAs()
+	case "bits":
+		vars["jobid"] = strings.ToUpper(madeGUID("bits job", h.id, vars["title"], strconv.Itoa(r.t.order)))
+		vars["transferid"] = strings.ToUpper(madeGUID("bits transfer", h.id, vars["title"], strconv.Itoa(r.t.order)))
+	case "msibegin", "msiend":
+		vars["productcode"] = strings.ToUpper(madeGUID("product", vars["product"]))
+	case "wmifilter":
+		h.queries[strings.ToLower(vars["name"])] = vars["wql"]
+	case "wmibinding":
+		vars["wql"] = h.queries[strings.ToLower(vars["filter"])]
+		kind, err := r.orDefault("consumertype")
+		if err != nil {
+			return err
+		}
+		vars["property"] = ""
+		if u := h.consumers[strings.ToLower(vars["consumer"])]; u != nil {
+			name := map[string]string{"CommandLineEventConsumer": "CommandLineTemplate", "ActiveScriptEventConsumer": "ScriptText"}[kind]
+			if vars["property"], err = filter("mof", u.command); err != nil {
+				return err
+			}
+			vars["property"] = name + ` = "` + vars["property"] + `"`
+		}
+	case "winrmshell":
+		vars["shell"] = strings.ToUpper(strings.Trim(madeGUID("shell", h.id, strconv.Itoa(r.t.order)), "{}"))
 	case "logon", "logoff", "explicitlogon", "share":
+		if vars["as"] != "" {
+			r.entry(vars["type"])
+			break
+		}
 		r.logon()
+	case "rdpentry":
+		r.entry("10")
+	case "reboot":
+		return r.reboot()
 	case "attach", "detach":
 		return r.plug(verb == "attach")
 	}
 	return nil
 }
+
+// handles are the keys that name a process, a host or a logon.
+var handles = []string{"process", "by", "target", "to", "as", "logon", "listener", "server"}
 
 // reserved are the first parts of variable names that no process can take.
 var reserved = []string{"host", "proc", "parent", "target", "file", "volume", "subject", "as", "by", "who"}
@@ -204,6 +331,15 @@ func (r *running) start(verb string) error {
 	p.integrity = or("integrity", pp.integrity, "System")
 	p.session = or("session", pp.session, "0")
 	p.luid = h.luidOf(p.account, p.integrity)
+	_, other := vars["user"]
+	switch p.logon = r.logonOf(vars["logon"]); {
+	case p.logon != nil:
+		l := p.logon
+		p.account, p.luid = or("user", "", l.account), l.luid
+		p.integrity, p.session = or("integrity", "", "High"), or("session", "", l.session)
+	case pp.logon != nil && !other:
+		p.logon, p.luid = pp.logon, pp.luid
+	}
 	if v, ok := vars["luid"]; ok {
 		n, err := strconv.ParseUint(v, 0, 64)
 		if err != nil {
@@ -228,12 +364,18 @@ func (r *running) start(verb string) error {
 		}
 	}
 	h.pids[p.pid] = true
+	h.living[p] = true
 	if p.content = vars["content"]; p.content == "" {
 		p.content = b.contentAt(h, p.image)
 	} else if b.contents[p.content] == nil {
 		return r.t.step.errorf("unknown content %q", p.content)
 	}
-	r.t.scope.procs[p.handle] = p
+	if r.t.scope == nil {
+		h.procs[p.handle] = p
+	} else {
+		r.t.scope.procs[handleKey{h, p.handle}] = p
+	}
+	p.node = b.processNode(p)
 	r.proc, r.parent = p, p.parent
 	vars["instance"] = madeGUID("instance", h.id, strconv.FormatUint(p.key, 16))
 
@@ -287,7 +429,7 @@ func (r *running) limitLife(p *process, verb string) error {
 		d = r.b.stretched(d)
 	}
 	st := *r.t.step
-	st.verb, st.subject, st.values, st.times = r.b.lib.verbs["end"], p.handle, nil, 1
+	st.verb, st.subject, st.values, st.times, st.root = r.b.lib.verbs["end"], p.handle, nil, 1, ""
 	if verb == "runtask" {
 		st.verb = r.b.lib.verbs["endtask"]
 		end.vars = map[string]string{}
@@ -313,22 +455,140 @@ func (r *running) logon() {
 			vars["luid"] = "0x" + strconv.FormatUint(0x400000+r.b.rng.Uint64N(0xffffff), 16)
 		}
 	}
-	by := "winlogon"
-	switch vars["type"] {
-	case "5":
-		by = "services"
-	case "3", "10":
-		by = ""
+	by, known := callers[vars["type"]]
+	if !known {
+		by = "winlogon"
 	}
-	if p := r.find(by); p != nil {
-		for _, k := range []string{"sid", "account", "domain", "luid", "pid", "image"} {
-			vars["by."+k], _ = r.b.processVar(p, k)
+	r.byProcess(r.find(by))
+}
+
+// callers are the processes that ask for a logon, by its type; none for those
+// from elsewhere.
+var callers = map[string]string{"2": "winlogon", "7": "winlogon", "11": "winlogon", "5": "services", "3": "", "10": ""}
+
+// actFor makes a logon the one that a step acts for: a caller from another host,
+// of whom this host knows the account and the logon but no process.
+func (r *running) actFor(l *logon) {
+	if r.proc == nil {
+		r.proc = &process{host: l.host, account: l.account, luid: l.luid, node: l.node}
+		r.parent = r.proc
+	}
+	who := &process{host: l.host, account: l.account, luid: l.luid}
+	for _, k := range []string{"sid", "account", "domain"} {
+		r.vars["who."+k], _ = r.b.processVar(who, k)
+	}
+	r.vars["sessionid"] = l.session
+	for _, k := range []string{"luid", "ip", "port"} {
+		if _, given := r.vars[k]; !given {
+			r.vars[k], _ = l.value(k)
 		}
+	}
+}
+
+// value is a fact about a logon under its template name.
+func (l *logon) value(key string) (string, bool) {
+	switch key {
+	case "luid":
+		return "0x" + strconv.FormatUint(l.luid, 16), true
+	case "user":
+		return l.account, true
+	case "session":
+		return l.session, true
+	case "ip":
+		return l.ip, true
+	case "port":
+		return l.port, true
+	}
+	return "", false
+}
+
+// newLogon makes a logon session of the step's user on a host and names it by
+// the step's key "as".
+func (r *running) newLogon(h *host, kind string) *logon {
+	luid := 0x400000 + r.b.rng.Uint64N(0xffffff)
+	l := &logon{node: &node{Subject: Subject{Kind: "logon", Host: h.vars["fqdn"], LUID: luid}}, host: h}
+	l.account, l.kind, l.luid, l.session = r.vars["user"], kind, luid, "0"
+	l.Name = l.account
+	r.logged = l
+	r.t.scope.logons[handleKey{h, r.vars["as"]}] = l
+	who := &process{host: h, account: l.account, luid: luid}
+	for _, k := range []string{"sid", "account", "domain"} {
+		r.vars["who."+k], _ = r.b.processVar(who, k)
+	}
+	r.vars["luid"], _ = l.value("luid")
+	return l
+}
+
+// byProcess names the process that a logon record gives as its caller; nil is
+// none, as for a logon over the network.
+func (r *running) byProcess(p *process) {
+	if p == nil {
+		maps.Copy(r.vars, map[string]string{
+			"by.sid": "S-1-0-0", "by.account": "-", "by.domain": "-", "by.luid": "0x0", "by.pid": "0", "by.image": "-",
+		})
 		return
 	}
-	maps.Copy(vars, map[string]string{
-		"by.sid": "S-1-0-0", "by.account": "-", "by.domain": "-", "by.luid": "0x0", "by.pid": "0", "by.image": "-",
-	})
+	for _, k := range []string{"sid", "account", "domain", "luid", "pid", "image"} {
+		r.vars["by."+k], _ = r.b.processVar(p, k)
+	}
+}
+
+// remoteLogon logs the step's user on to the other host.
+func (r *running) remoteLogon() {
+	kind := "3"
+	if r.t.step.verb.name == "rdplogon" {
+		kind = "10"
+	}
+	l := r.arrive(r.there, kind)
+	l.ip, l.port = r.t.host.vars["address"], r.vars["sourceport"]
+}
+
+// entry logs the step's user on to this host from an address of which the
+// scenario knows no host.
+func (r *running) entry(kind string) {
+	if r.vars["port"] == "" {
+		r.vars["port"] = strconv.Itoa(49152 + r.b.rng.IntN(16000))
+	}
+	l := r.arrive(r.t.host, kind)
+	l.ip, l.port = r.vars["ip"], r.vars["port"]
+	if caller := callers[kind]; caller != "" {
+		r.byProcess(r.find(caller))
+	}
+}
+
+// arrive makes a logon from elsewhere: over Remote Desktop in a session of its
+// own, for which the service asked in the system's name.
+func (r *running) arrive(h *host, kind string) *logon {
+	l := r.newLogon(h, kind)
+	r.byProcess(nil)
+	if kind == "10" {
+		h.sessions++
+		l.session = strconv.Itoa(1 + h.sessions)
+		r.vars["sessionid"] = l.session
+		r.byProcess(h.procs["winlogon"])
+		if p := r.t.scope.procs[handleKey{h, r.vars["listener"]}]; p != nil {
+			for _, k := range []string{"pid", "image"} {
+				r.vars["by."+k], _ = r.b.processVar(p, k)
+			}
+		}
+	}
+	return l
+}
+
+// runAs logs the step's user on at this host, for a process that asked for it.
+func (r *running) runAs() error {
+	listener, err := r.need(r.vars["listener"])
+	if err != nil {
+		return err
+	}
+	l := r.newLogon(r.t.host, r.vars["type"])
+	l.requester, l.session = r.proc, r.proc.session
+	l.ip, l.port = "::1", "0"
+	r.byProcess(r.proc)
+	for _, k := range []string{"pid", "image"} {
+		r.vars["by."+k], _ = r.b.processVar(listener, k)
+	}
+	return nil
 }
 
 // plug mounts or removes a volume.
@@ -416,6 +676,10 @@ func sysmonTime(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05
 
 // emit writes one record if the host keeps that log.
 func (r *running) emit(e *emission) error {
+	if e.there {
+		defer func(h *host) { r.t.host, r.remote = h, false }(r.t.host)
+		r.t.host, r.remote = r.there, true
+	}
 	b, h := r.b, r.t.host
 	if e.when != "" {
 		if v, _ := r.look(e.when); v == "" || v == "no" {
@@ -431,7 +695,11 @@ func (r *running) emit(e *emission) error {
 	}
 	proc, parent := r.proc, r.parent
 	if e.actor != "" {
-		p, err := r.need(e.actor)
+		actor, err := expand(e.place, e.actor, r.look)
+		if err != nil {
+			return err
+		}
+		p, err := r.need(actor)
 		if err != nil {
 			return err
 		}
@@ -460,9 +728,12 @@ func (r *running) emit(e *emission) error {
 	if ev.UserSID, err = expand(spec.place, spec.userID, look); err != nil {
 		return err
 	}
-	if spec.writer == "proc" {
+	switch spec.writer {
+	case "proc":
 		ev.PID = r.proc.pid
-	} else {
+	case "none":
+		thread = 0
+	default:
 		w, err := r.need(spec.writer)
 		if err != nil {
 			return err
@@ -486,8 +757,10 @@ func (r *running) emit(e *emission) error {
 		ev.Time = at.Truncate(time.Millisecond)
 	}
 	b.order++
+	id := recordID(len(b.records))
+	r.left = append(r.left, leftRecord{name: spec.name, id: id, key: vars["key"], remote: r.remote})
 	b.records = append(b.records, record{
-		event: ev, order: b.order, label: r.t.label,
+		event: ev, id: id, order: b.order, label: r.t.label,
 		lost: slices.Contains(r.t.step.lost, spec.log.name),
 	})
 	return nil

@@ -82,11 +82,21 @@ type contentSpec struct {
 	values []setting
 }
 
+// everywhere reports whether the content is the same file in every scenario that
+// has one of its name: a published hash names it, or the scenario says so. Any
+// other is the scenario's own, and another one with every seed.
+func (c *contentSpec) everywhere() bool {
+	return slices.ContainsFunc(c.values, func(v setting) bool {
+		return v.key == "md5" || v.key == "sha1" || v.key == "sha256" || v.key == "shared" && v.value == "yes"
+	})
+}
+
 type background struct {
 	place
 	count    int
 	from, to time.Duration
 	hosts    []string
+	with     []string // sets of activities beside those of everywhere
 	without  []string
 }
 
@@ -104,6 +114,7 @@ type step struct {
 	times   int
 	every   time.Duration
 	lost    []string
+	root    string // the kind of the root cause that it shows, if it does
 	values  []setting
 	any     []*step
 }
@@ -115,6 +126,9 @@ type Label struct {
 	Step int
 	// Attack is false for everything the background and benign steps wrote.
 	Attack bool
+	// Instance numbers the background's activities from 1: records with one number
+	// belong together. It is 0 for the scenario's own steps.
+	Instance int
 	// Text is the step's heading in the scenario, or the activity's name.
 	Text string
 	// Verb and Subject are the step's own words; Line is where it stands.
@@ -365,7 +379,7 @@ func (s *Scenario) readContents(lines []*line) error {
 			return l.errorf("want: content NAME")
 		}
 		c := &contentSpec{l.place, l.rest, settings(l.kids)}
-		if err := known(c.values, "md5", "sha1", "sha256", "imphash", "program", "signed", "signer", "status", "fileversion", "description", "product", "company", "originalname"); err != nil {
+		if err := known(c.values, "md5", "sha1", "sha256", "imphash", "program", "shared", "signed", "signer", "status", "fileversion", "description", "product", "company", "originalname"); err != nil {
 			return err
 		}
 		s.contents = append(s.contents, c)
@@ -426,6 +440,13 @@ func (s *Scenario) readBackground(lines []*line) error {
 			b.to, err = time.ParseDuration(l.rest)
 		case "hosts":
 			b.hosts = strings.Fields(l.rest)
+		case "with":
+			b.with = append(b.with, strings.Fields(l.rest)...)
+			for _, w := range b.with {
+				if !slices.ContainsFunc(s.lib.activities, func(a *activity) bool { return a.set == w }) {
+					return l.errorf("unknown set of activities %q", w)
+				}
+			}
 		case "without":
 			b.without = append(b.without, strings.Fields(l.rest)...)
 			for _, w := range b.without {
@@ -434,7 +455,7 @@ func (s *Scenario) readBackground(lines []*line) error {
 				}
 			}
 		default:
-			return l.errorf("unknown word %q: want count, from, to, hosts or without", l.word)
+			return l.errorf("unknown word %q: want count, from, to, hosts, with or without", l.word)
 		}
 		if err != nil {
 			return l.errorf("%s: bad value %q", l.word, l.rest)
@@ -537,6 +558,10 @@ func (lib *library) parseStep(l *line) (*step, error) {
 			}
 		case "on":
 			st.host = k.rest
+		case "root":
+			if st.root = k.rest; !slices.Contains(rootKinds, st.root) {
+				return nil, k.errorf("unknown root %q: want %s", st.root, strings.Join(rootKinds, ", "))
+			}
 		case "lost":
 			st.lost = strings.Fields(k.rest)
 			for _, log := range st.lost {
