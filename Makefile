@@ -27,6 +27,10 @@ test: setup lint ## everything: checks, tests, cross-compilation; installs what 
 test-full: setup lint ## the same with the long tests over all recordings
 	ASHIATO_FULL=1 $(GO) test -timeout 60m ./...
 
+.PHONY: oracle
+oracle: ## compare the rule engine with its slow reference on every event of every recording
+	ASHIATO_FULL=1 $(GO) test -count 1 -v -run '^TestEngineAgreesWithReferenceOnRecordings$$' -timeout 60m ./internal/sigma
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 30s); findings land in testdata/fuzz
 	@scripts/fuzz
@@ -37,14 +41,18 @@ setup: ## install the independent oracles and the browser that tests use
 
 .PHONY: lint
 lint: ## formatting and static checks
-	@unformatted=$$($(GO) tool gofumpt -l cmd internal rules); \
+	@unformatted=$$($(GO) tool gofumpt -l cmd internal rules scripts); \
 	if [ -n "$$unformatted" ]; then echo "not gofumpt-ed:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
 .PHONY: bench
-bench: ## benchmarks; the figures of docs/benchmarks.md
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: ## the figures of docs/benchmarks.md, beside their bars and the stored baseline
+	@scripts/bench
+
+.PHONY: bench-baseline
+bench-baseline: ## measure and store the baseline that bench compares to
+	@scripts/bench --baseline
 
 .PHONY: golden
 golden: ## write the golden files and the pictures of the docs anew; look at the difference before committing

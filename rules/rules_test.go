@@ -60,7 +60,7 @@ func pack(t testing.TB) ([]*sigma.Rule, *detect.Engine) {
 		}
 	}
 	compiled, errs := sigma.Compile(all.Rules, sigma.Options{})
-	correlations, more := sigma.Correlate(all.Correlations, compiled.Rules(), sigma.CorrelateOptions{})
+	correlations, more := sigma.Correlate(all.Correlations, compiled.Rules(), sigma.CorrelateOptions{PseudoFields: true})
 	for _, err := range slices.Concat(errs, more) {
 		t.Error(err)
 	}

@@ -112,7 +112,7 @@ Exit status: 0 nothing found, 1 something found or a check failed,
 	root.SetUsageTemplate(strings.NewReplacer(
 		".LocalFlags.FlagUsages", "flagUsages .LocalFlags", ".InheritedFlags.FlagUsages", "flagUsages .InheritedFlags",
 	).Replace(root.UsageTemplate()))
-	root.AddCommand(newScan(), newRules(), newScenario(), newVersion())
+	root.AddCommand(newScan(), newRules(), newScenario(), newBench(), newVersion())
 	return root
 }
 

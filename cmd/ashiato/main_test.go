@@ -2,15 +2,20 @@ package main
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 func TestMain(m *testing.M) {
+	if strings.Contains(filepath.Base(os.Args[0]), ".test") { // not a command of a script
+		os.Setenv("XDG_CACHE_HOME", os.DevNull) // no compiled rules in the user's own folder
+	}
 	testscript.Main(m, map[string]func(){"ashiato": main})
 }
 
@@ -28,6 +33,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("SCENARIOS", filepath.Join(module, "testdata", "scenarios"))
 			env.Setenv("LANG", "C.UTF-8")
+			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, ".cache")) // nothing of one test is the next one's
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

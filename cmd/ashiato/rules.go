@@ -33,7 +33,7 @@ described in docs/formats/rules.md, the tests in docs/formats/rule-tests.md.`,
 }
 
 // ruleFlags choose the rules that a subcommand is about: the shipped ones unless
-// --rules names others.
+// --rules names others, with what changes them before they are used.
 type ruleFlags struct {
 	rules []string
 	lang  string
@@ -42,6 +42,7 @@ type ruleFlags struct {
 
 func (f *ruleFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.rules, "rules", nil, "the rules of this `folder` or file instead of the shipped ones (repeatable)")
+	f.processing.add(cmd)
 }
 
 func (f *ruleFlags) load() (*ruleset.Set, error) {
@@ -113,4 +114,12 @@ func inputProblems(cmd *cobra.Command, problems []source.Problem) {
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "not read: %s\n", message(p))
 	}
+}
+
+// counted is a number of things in words.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

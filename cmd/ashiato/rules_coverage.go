@@ -104,7 +104,6 @@ and the layer then have only the rules that are not blind.`,
 		},
 	}
 	f.add(cmd)
-	f.processing.add(cmd)
 	cmd.Flags().StringVar(&navigator, "navigator", "", "write an ATT&CK Navigator layer (version 4.5) to this `file`")
 	cmd.Flags().StringVar(&format, "format", "text", "print this `format`: text or json")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "show no progress")
@@ -179,7 +178,7 @@ func (c *coverage) input(events int64, sights []rulestat.Sight) {
 
 func (c *coverage) print(out io.Writer) {
 	if in := c.Input; in != nil {
-		fmt.Fprintf(out, "%d events; %d rules can see something in them, %d are blind\n\n", in.Events, in.Seeing, len(in.Blind))
+		fmt.Fprintf(out, "%s; %s can see something in them, %d cannot (blind)\n\n", counted(int(in.Events), "event"), counted(in.Seeing, "rule"), len(in.Blind))
 		fmt.Fprintf(out, "%9s  %6s  %6s  log source\n", "records", "rules", "blind")
 		for _, s := range in.Sources {
 			fmt.Fprintf(out, "%9d  %6d  %6d  %s\n", s.Records, s.Rules, s.Blind, printable(s.LogSource))
@@ -201,5 +200,5 @@ func (c *coverage) print(out io.Writer) {
 	for _, t := range c.Techniques {
 		fmt.Fprintf(out, "%-10s  %5d  %-13s  %s\n", t.Technique, len(t.Rules), t.Highest, printable(strings.Join(t.Tactics, ", ")))
 	}
-	fmt.Fprintf(out, "%d techniques, %d rules, %d of them without a technique\n", len(c.Techniques), c.Rules, c.Untagged)
+	fmt.Fprintf(out, "%s, %s, %d of them without a technique\n", counted(len(c.Techniques), "technique"), counted(c.Rules, "rule"), c.Untagged)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -49,6 +50,10 @@ EVENT-FILE#N is the Nth event of a file (or of all files of a folder or archive)
 in the order of the files. Without #N all events of the rule's log source are
 tried and the nearest ones explained.
 
+A correlation looks at many events: it takes a file without #N, and says for the
+groups that came nearest how many events counted, in which window, and what of
+its condition is missing.
+
 Exit status: 0 the rule holds (for one of the events), 1 it does not,
 2 it could not be tried.`,
 		Example: `  ashiato rules explain my-rule.yml logs/Security.evtx#12
@@ -72,9 +77,12 @@ Exit status: 0 the rule holds (for one of the events), 1 it does not,
 			if err != nil {
 				return err
 			}
-			rules, err := explainedRules(f, args[0])
+			set, rules, err := explainedRules(f, args[0])
 			if err != nil {
 				return err
+			}
+			if len(rules) == 0 {
+				return explainCorrelations(cmd, set, args[0], path, ordinal, nearest, format)
 			}
 			held := false
 			var docs []explainedDoc
@@ -83,7 +91,7 @@ Exit status: 0 the rule holds (for one of the events), 1 it does not,
 				if err != nil {
 					return err
 				}
-				x, err := sigma.NewExplainer(r, sigma.Options{}, text)
+				x, err := sigma.NewExplainer(r, set.Options, text)
 				if err != nil {
 					return err
 				}
@@ -115,7 +123,7 @@ Exit status: 0 the rule holds (for one of the events), 1 it does not,
 					if i > 0 {
 						fmt.Fprintln(cmd.OutOrStdout())
 					}
-					docs[i].print(cmd.OutOrStdout(), ordinal > 0)
+					docs[i].print(cmd.OutOrStdout(), ordinal > 0, set.Options.Placeholders)
 				}
 			}
 			if err == nil && !held {
@@ -125,30 +133,41 @@ Exit status: 0 the rule holds (for one of the events), 1 it does not,
 		},
 	}
 	f.add(cmd)
-	f.processing.add(cmd)
 	cmd.Flags().IntVar(&nearest, "nearest", 3, "without #N, explain this `many` of the nearest events")
 	cmd.Flags().StringVar(&format, "format", "text", "print this `format`: text or json")
 	return cmd
 }
 
-// explainedRules are the rules of a file, or those of the set that go by a name.
-func explainedRules(f ruleFlags, name string) ([]*sigma.Rule, error) {
+// explainedRules are the rules of a file, or those of the set that go by a name,
+// and the set that they are of. There are none if the name is that of
+// correlations, or of a file that holds any.
+func explainedRules(f ruleFlags, name string) (*ruleset.Set, []*sigma.Rule, error) {
 	if st, err := os.Stat(name); err == nil && st.Mode().IsRegular() {
 		set, err := loadRules([]string{name}, false, nil, f.processing)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if len(set.Correlations) > 0 {
+			return set, nil, nil
+		}
+		if len(set.Problems) > 0 {
+			// Correlations may name rules of other files.
+			more, err := loadRules(append(slices.Clone(f.rules), name), len(f.rules) == 0, nil, f.processing)
+			if err == nil && len(correlationsOf(more, name)) > 0 {
+				return more, nil, nil
+			}
 		}
 		if len(set.Rules) == 0 && len(set.Problems) > 0 {
-			return nil, set.Problems[0]
+			return nil, nil, set.Problems[0]
 		}
 		if len(set.Rules) == 0 {
-			return nil, withHint(fmt.Errorf("%s holds no rule that looks at single events", name), "explain the rules that a correlation names")
+			return nil, nil, withHint(fmt.Errorf("%s holds no rule", name), "filters change rules; explain the rules that they are for")
 		}
-		return set.Rules, nil
+		return set, set.Rules, nil
 	}
 	set, err := f.load()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	byKey := map[string]*sigma.Rule{}
 	for _, r := range set.Rules {
@@ -158,10 +177,10 @@ func explainedRules(f ruleFlags, name string) ([]*sigma.Rule, error) {
 	if err != nil {
 		for _, p := range set.Problems { // it may be there and not load
 			if se := new(sigma.Error); errors.As(p, &se) && (se.Rule == name || strings.EqualFold((&sigma.Rule{File: se.File}).Base(), name)) {
-				return nil, p
+				return nil, nil, p
 			}
 		}
-		return nil, err
+		return nil, nil, err
 	}
 	var out []*sigma.Rule
 	for _, d := range found {
@@ -169,10 +188,7 @@ func explainedRules(f ruleFlags, name string) ([]*sigma.Rule, error) {
 			out = append(out, r)
 		}
 	}
-	if len(out) == 0 {
-		return nil, withHint(fmt.Errorf("%q is a correlation, which looks at many events", name), "explain the rules that it names")
-	}
-	return out, nil
+	return set, out, nil
 }
 
 // eventPlace takes FILE#N apart; a file that is called so is meant itself.
@@ -412,7 +428,7 @@ func shown(s string) string {
 	return "'" + visible.Text(s) + "'" + cut
 }
 
-func (d *explainedDoc) print(out io.Writer, single bool) {
+func (d *explainedDoc) print(out io.Writer, single bool, placeholders map[string][]string) {
 	fmt.Fprintf(out, "rule   %s (%s:%d), %s\n", visible.Text(d.Rule), visible.Text(d.File), d.Line, visible.Text(d.LogSource))
 	if !single {
 		switch {
@@ -448,7 +464,7 @@ func (d *explainedDoc) print(out io.Writer, single bool) {
 			}
 		}
 		fmt.Fprintln(out)
-		p := stepPrinter{out: out, left: maxSteps}
+		p := stepPrinter{out: out, left: maxSteps, placeholders: placeholders}
 		for _, s := range ex.Conditions {
 			p.step(s, 0, "")
 		}
@@ -466,8 +482,30 @@ func itemKey(it *sigma.ItemStep) string {
 }
 
 type stepPrinter struct {
-	out  io.Writer
-	left int
+	out          io.Writer
+	left         int
+	placeholders map[string][]string
+}
+
+// stands tells what the placeholders of an item stand for.
+func (p *stepPrinter) stands(it *sigma.ItemStep, depth int) {
+	if !slices.Contains(strings.Split(it.Key, "|"), "expand") {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.placeholders)) {
+		if !slices.ContainsFunc(it.Values, func(v sigma.ValueStep) bool { return strings.Contains(v.Text, "%"+name+"%") }) {
+			continue
+		}
+		values := p.placeholders[name]
+		var texts []string
+		for _, v := range values[:min(len(values), maxListed)] {
+			texts = append(texts, shown(v))
+		}
+		if more := len(values) - len(texts); more > 0 {
+			texts = append(texts, fmt.Sprintf("and %d more", more))
+		}
+		p.note(depth, "%%%s%% stands for %s", visible.Text(name), strings.Join(texts, ", "))
+	}
 }
 
 func (p *stepPrinter) line(holds bool, depth int, format string, args ...any) {
@@ -523,6 +561,7 @@ func (p *stepPrinter) item(s *sigma.Step, depth int, name string) {
 		}
 		p.line(it.Holds, depth, "%s%s, %s %d values", name, itemKey(it), how, len(it.Values))
 	}
+	p.stands(it, depth+1)
 	if it.Field != "" && it.FoundCount == 0 {
 		p.note(depth+1, "the event has no field %s", visible.Text(it.Field))
 	}

@@ -89,7 +89,7 @@ differ from run to run, hits and records do not.`,
 				return statsJSON(cmd, res, shown)
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%d events, %d rules, %d of them fired\n", res.Stats.Events, len(rows), fired)
+			fmt.Fprintf(out, "%s, %s, %d of them fired\n", counted(int(res.Stats.Events), "event"), counted(len(rows), "rule"), fired)
 			if len(shown) < len(rows) {
 				fmt.Fprintf(out, "the first %d by %s (--top 0 lists all)\n", len(shown), order)
 			}
@@ -103,7 +103,6 @@ differ from run to run, hits and records do not.`,
 		},
 	}
 	f.add(cmd)
-	f.processing.add(cmd)
 	cmd.Flags().StringVar(&order, "sort", "hits", "the `order`: hits, records, cost or total, the highest first")
 	cmd.Flags().IntVar(&top, "top", 20, "list this `many` rules; 0 lists all")
 	cmd.Flags().IntVar(&sample, "sample", 500, "time each rule on this `many` records of its log source; 0 times none")

@@ -9,19 +9,25 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 	_ "time/tzdata" // zone names must work on machines without a zone database
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"ashiato/internal/casefile"
 	"ashiato/internal/detect"
 	"ashiato/internal/diagram"
 	"ashiato/internal/i18n"
+	"ashiato/internal/incident"
+	"ashiato/internal/ioc"
 	"ashiato/internal/report"
 	"ashiato/internal/ruleset"
 	"ashiato/internal/scan"
 	"ashiato/internal/sigma"
+	"ashiato/internal/sigma/correlation"
 )
 
 // scanFlags are the flags of `ashiato scan` as typed.
@@ -39,8 +45,14 @@ type scanFlags struct {
 	until    string
 	hosts    []string
 	minLevel string
+	pins     string
+	previous string
 	quiet    bool
 	jobs     int
+	memory   string
+	groups   int
+
+	ruleCache string
 }
 
 func newScan() *cobra.Command {
@@ -85,7 +97,12 @@ Exit status: 0 nothing at or above --min-severity, 1 something found,
 	fl.StringVar(&f.until, "until", "", "leave out events after this `time`")
 	fl.StringArrayVar(&f.hosts, "host", nil, "only events of this host (`name`, repeatable)")
 	fl.StringVar(&f.minLevel, "min-severity", "low", "leave out incidents below this `level`: informational, low, medium, high, critical")
+	fl.StringVar(&f.pins, "pins", "", "heed the analyst's decisions in this `file` (docs/formats/pins.md)")
+	fl.StringVar(&f.previous, "previous", "", "say what became of the incidents in this `file`, the JSON of an earlier scan")
 	fl.BoolVar(&f.quiet, "quiet", false, "show no progress")
+	fl.StringVar(&f.memory, "correlation-memory", formatSize(correlation.DefaultRule), "let each correlation hold events of this `size`, as in 256M")
+	fl.IntVar(&f.groups, "correlation-groups", correlation.DefaultGroups, "let each correlation hold this `many` groups")
+	fl.StringVar(&f.ruleCache, "rule-cache", "", "keep compiled rules for the next run in this `folder`, or off (default: in the user's cache folder)")
 	fl.IntVar(&f.jobs, "jobs", 0, "read this `many` files or parts at once (default: one per processor)")
 	return cmd
 }
@@ -120,6 +137,10 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if f.jobs < 0 {
 		return fmt.Errorf("--jobs %d: must not be negative", f.jobs)
 	}
+	limits, err := correlationLimits(f.memory, f.groups)
+	if err != nil {
+		return err
+	}
 	if slices.Contains(f.hosts, "") {
 		return withHint(errors.New("--host: the name is empty"), "leave the flag out to scan every host")
 	}
@@ -128,17 +149,13 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 			return withHint(err, "check the path; a name with blanks needs quotes")
 		}
 	}
+	keepMemoryNear()
+	f.processing.cache = ruleCache(f.ruleCache)
 	set, err := loadRules(f.rules, !f.noPack, f.iocs, f.processing)
 	if err != nil {
 		return err
 	}
-	for i, p := range set.Problems {
-		if i == maxLeftOut {
-			fmt.Fprintf(cmd.ErrOrStderr(), "left out: %d more; the result has them all\n", len(set.Problems)-maxLeftOut)
-			break
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "left out: %s\n", message(p))
-	}
+	sayLeftOut(cmd.ErrOrStderr(), set.Problems, f.rules)
 	// Before a scan that may take long: can its result be written?
 	var reportFile *outFile
 	if f.report != "" {
@@ -155,10 +172,15 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 		}
 	}
 
+	pins, earlier, err := readCase(f.pins, f.previous)
+	if err != nil {
+		return err
+	}
 	progress := newProgress(cmd.ErrOrStderr(), f.quiet)
 	result, err := scan.Run(cmd.Context(), scan.Options{
 		Paths: paths, Engine: set.Engine, Since: since, Until: until, Hosts: f.hosts, MinSeverity: minimum,
-		Jobs: f.jobs, Evidence: f.report != "", Progress: progress.update,
+		Jobs: f.jobs, Correlations: limits, Evidence: f.report != "", Progress: progress.update,
+		Pins: pins, Earlier: earlier,
 	})
 	progress.done()
 	if err != nil {
@@ -172,7 +194,7 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	}
 	doc := &report.Document{
 		Tool: "ashiato", Version: version, RuleSet: set.Hash, Args: append([]string{"scan"}, os.Args[min(2, len(os.Args)):]...),
-		Stats: result.Stats, Incidents: result.Incidents, Problems: append(set.Report(), result.Problems...), Gaps: result.Gaps,
+		Stats: result.Stats, Incidents: result.Incidents, Changes: result.Changes, Problems: append(set.Report(), result.Problems...), Gaps: result.Gaps,
 		Evidence: result.Evidence, Lang: lang, Zone: zone, Titles: map[string]string{},
 	}
 	doc.Stats.Rules, doc.Stats.Indicators = len(set.Rules), set.Indicators
@@ -188,26 +210,90 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	return nil
 }
 
+// correlationLimits reads the bounds on correlations. What one group may hold,
+// and what may wait for the joins, is in the proportion of the defaults.
+func correlationLimits(memory string, groups int) (correlation.Limits, error) {
+	size, err := parseSize("--correlation-memory", memory, 64<<10, 1<<40)
+	if err != nil {
+		return correlation.Limits{}, err
+	}
+	if groups < 1 || groups > 1<<30 {
+		return correlation.Limits{}, withHint(fmt.Errorf("--correlation-groups %d is out of range", groups), "use a number from 1 to 1073741824")
+	}
+	return correlation.Limits{
+		Rule: size, Groups: groups,
+		Group: size / (correlation.DefaultRule / correlation.DefaultGroup), Waiting: size * (correlation.DefaultWaiting / correlation.DefaultRule),
+	}, nil
+}
+
+// readCase reads what is known of incidents from before.
+func readCase(pinsFile, previous string) (pins incident.Pins, earlier []incident.Earlier, err error) {
+	read := func(name string, with func(io.Reader) error) error {
+		if name == "" {
+			return nil
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return with(f)
+	}
+	err = read(pinsFile, func(r io.Reader) (err error) {
+		pins, err = casefile.ReadPins(pinsFile, r)
+		return err
+	})
+	if err != nil {
+		return pins, nil, withHint(fmt.Errorf("--pins: %w", err), "docs/formats/pins.md shows the shape of the file")
+	}
+	err = read(previous, func(r io.Reader) (err error) {
+		earlier, err = casefile.ReadEarlier(previous, r)
+		return err
+	})
+	if err != nil {
+		return pins, nil, withHint(fmt.Errorf("--previous: %w", err), "it takes what `ashiato scan --format json` printed")
+	}
+	return pins, earlier, nil
+}
+
 // processing is what changes rules before they are compiled.
 type processing struct {
-	pipelines []string
-	polarity  string
+	pipelines    []string
+	placeholders []string
+	polarity     string
+	cache        string // folder of compiled rules, for those who need no more than those
+}
+
+// ruleCache is the folder that --rule-cache means, "" for none.
+func ruleCache(flag string) string {
+	switch flag {
+	case "":
+		return ruleset.UserCache()
+	case "off":
+		return ""
+	}
+	return flag
 }
 
 func (p *processing) add(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&p.pipelines, "pipeline", nil, "apply the pySigma processing pipeline of this `file` to the rules (repeatable)")
+	cmd.Flags().StringArrayVar(&p.placeholders, "placeholders", nil, "take values for %placeholders% of rules from this `file`: YAML, or NAME.txt, or a folder of both (repeatable)")
 	cmd.Flags().StringVar(&p.polarity, "filter-polarity", "as-written", "join the condition of filter documents in this `way`: as-written or suppress")
 }
 
 // loadRules reads rules and indicators and says what to do if that fails.
 func loadRules(dirs []string, pack bool, indicators []string, p processing) (*ruleset.Set, error) {
-	opt := ruleset.Options{Pack: pack, Rules: dirs, Indicators: indicators, Pipelines: p.pipelines}
+	opt := ruleset.Options{Pack: pack, Rules: dirs, Indicators: indicators, Pipelines: p.pipelines, Cache: p.cache}
 	switch p.polarity {
 	case "as-written", "":
 	case "suppress":
 		opt.Filters = sigma.Suppress
 	default:
 		return nil, withHint(fmt.Errorf("--filter-polarity %q: unknown", p.polarity), "use as-written (and, as pySigma) or suppress (and not)")
+	}
+	var err error
+	if opt.Placeholders, err = ruleset.ReadPlaceholders(p.placeholders); err != nil {
+		return nil, withHint(err, "--placeholders takes a YAML map of names to values, or NAME.txt with one value a line (docs/formats/rules.md)")
 	}
 	set, err := ruleset.Load(opt)
 	if errors.Is(err, ruleset.ErrPipeline) {
@@ -216,8 +302,40 @@ func loadRules(dirs []string, pack bool, indicators []string, p processing) (*ru
 	return set, withHint(err, "--rules takes folders with .yml files, --ioc takes CSV files or files with one indicator per line")
 }
 
-// maxLeftOut bounds how many rules and indicators are named on standard error.
+// maxLeftOut bounds how many indicators are named on standard error.
 const maxLeftOut = 5
+
+// sayLeftOut names what of the rules and indicators could not be honoured. Of
+// rules there is one line: a whole collection has many that are for other things.
+func sayLeftOut(w io.Writer, problems []error, folders []string) {
+	var rules, indicators []error
+	for _, p := range problems {
+		if _, ok := errors.AsType[*ioc.Error](p); ok {
+			indicators = append(indicators, p)
+		} else {
+			rules = append(rules, p)
+		}
+	}
+	switch len(rules) {
+	case 0:
+	case 1:
+		fmt.Fprintf(w, "left out: %s\n", message(rules[0]))
+	default:
+		for i, f := range folders {
+			if strings.ContainsAny(f, " \t'\"") {
+				folders[i] = strconv.Quote(f)
+			}
+		}
+		fmt.Fprintf(w, "left out: %d rules that cannot be honoured; `ashiato rules check %s` says why\n", len(rules), strings.Join(folders, " "))
+	}
+	for i, p := range indicators {
+		if i == maxLeftOut {
+			fmt.Fprintf(w, "left out: %d more; the result has them all\n", len(indicators)-maxLeftOut)
+			break
+		}
+		fmt.Fprintf(w, "left out: %s\n", message(p))
+	}
+}
 
 // writeOutputs writes the report, the pictures and what was asked for on
 // standard output, in that order, so that a reader of the text finds the files.

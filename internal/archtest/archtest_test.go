@@ -19,7 +19,7 @@ const module = "ashiato"
 // import packages of earlier layers only. A new package gets its place here.
 var layers = [][]string{
 	{"internal/event"},
-	{"internal/corpus", "internal/i18n", "internal/visible", "internal/archtest", "rules"},
+	{"internal/corpus", "internal/i18n", "internal/visible", "internal/wire", "internal/archtest", "rules", "scripts/benchtable"},
 	{"internal/source", "internal/normalize"},
 	{"internal/source/text", "internal/source/sourcetest"},
 	{"internal/source/evtx", "internal/source/xmlevent"},
@@ -29,11 +29,12 @@ var layers = [][]string{
 	{"internal/sigma", "internal/ioc"},
 	{"internal/sigma/correlation"},
 	{"internal/detect"},
-	{"internal/ruletest", "internal/provenance"},
+	{"internal/provenance"},
+	{"internal/ruletest"},
 	{"internal/ruleset", "internal/incident"},
 	{"internal/diagram", "internal/regression", "internal/rulestat"},
 	{"internal/diagram/diagramtest", "internal/diagram/browsertest", "internal/report"},
-	{"internal/scan"},
+	{"internal/scan", "internal/casefile", "internal/evaluation"},
 	{"cmd/ashiato"},
 }
 

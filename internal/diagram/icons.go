@@ -25,6 +25,10 @@ const (
 	iconPerson    = "M5 5a3 3 0 1 0 6 0 3 3 0 1 0-6 0M2.500 14.500c.5-3.500 2.500-5 5.500-5s5 1.500 5.500 5"
 	iconGap       = "M6 6.200a2 2 0 1 1 2.900 1.800c-.6.3-.9.700-.9 1.400v.4M8 12v.4M1.500 8a6.500 6.500 0 1 0 13 0 6.500 6.500 0 1 0-13 0"
 	iconStack     = "M4.500 4V1.500h10v10H12M1.500 4.500h10v10h-10z"
+	iconWMI       = "M2 2.500h5v4H2zM9 9.500h5v4H9zM4.500 6.500v5H9M9 4.500h5M11.500 2v5"
+	iconCOM       = "M2 5.500h7v7H2zM9 7.500h2M9 10.500h2M11 5.500h3v7h-3M4 5.500v-2M7 5.500v-2"
+	iconBITS      = "M8 1.500v8M4.800 6.500L8 9.700l3.200-3.200M2 10.500v3.500h12v-3.500"
+	iconInstaller = "M2 5.500l6-3.500 6 3.500v6l-6 3.500-6-3.500zM2 5.500L8 9l6-3.500M8 9v6"
 	iconKey       = "M1 4a2.300 2.300 0 1 0 4.600 0A2.300 2.300 0 1 0 1 4M5.600 4H12M9.300 4v2.300M11.500 4v2"
 )
 
@@ -63,6 +67,14 @@ func icon(n *provenance.Node) string {
 		return iconGlobe
 	case provenance.Logon:
 		return iconPerson
+	case provenance.WMI:
+		return iconWMI
+	case provenance.COM:
+		return iconCOM
+	case provenance.BITS:
+		return iconBITS
+	case provenance.Installer:
+		return iconInstaller
 	}
 	return iconGap
 }

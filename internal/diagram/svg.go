@@ -294,7 +294,7 @@ func family(v provenance.Verb) string {
 		return "v-inject"
 	case provenance.Connected, provenance.Resolved:
 		return "v-net"
-	case provenance.Registered, provenance.Configured, provenance.Excluded:
+	case provenance.Registered, provenance.Configured, provenance.Excluded, provenance.Requested:
 		return "v-reg"
 	}
 	return "v-start"

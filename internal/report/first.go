@@ -38,7 +38,7 @@ const maxItems = 12
 
 // actionOrder is the order of the actions: first what spreads it, then what
 // starts it again, then what hides it, then the rest.
-var actionOrder = []string{"volume", "service", "task", "run-key", "exclusion", "file", "folder", "unhide"}
+var actionOrder = []string{"volume", "service", "task", "consumer", "run-key", "exclusion", "file", "folder", "unhide"}
 
 // actions are what to do first, by host.
 func (d *Document) actions(inc *incident.Incident, left []leftView) []actionView {
@@ -175,8 +175,11 @@ func (d *Document) leftCounts(left []leftView) []string {
 	var out []string
 	for _, k := range kinds {
 		key := "diagram.group." + k
-		if k == "run-key" {
+		switch k {
+		case "run-key":
 			key = "diagram.group.registry"
+		case "consumer":
+			key = "diagram.group.wmi"
 		}
 		out = append(out, d.lang().Count(key, counts[k]))
 	}

@@ -89,6 +89,8 @@ type (
 		Left        []leftView
 		LeftCounts  []string
 		Actions     []actionView
+		Cut         []cutView
+		Exposed     []exposureView
 		Marked      bool // one of the actions is
 		Arrows      []arrowView
 		Objects     []objectView
@@ -182,6 +184,8 @@ func (d *Document) HTML(w io.Writer) error {
 		"t":        func(key string, args ...string) string { return lang.T("report."+key, args...) },
 		"word":     func(key string, args ...string) string { return lang.T(key, args...) },
 		"count":    func(key string, n int) string { return lang.Count("report."+key, n) },
+		"many":     func(key string, n int) string { return lang.Count(key, n) },
+		"change":   func(c incident.Change) string { return change(lang, c) },
 		"n":        digits,
 		"tele":     tele,
 		"value":    func(s string) template.HTML { return value(lang, s) },
@@ -243,7 +247,9 @@ func (d *Document) balance() []balanceRow {
 		{"filtered", i18n.Number(int(s.Filtered))},
 		{"analysed", i18n.Number(int(s.Analysed))},
 		{"carved", i18n.Number(int(s.Source.Carved))},
+		{"unread", i18n.Number(int(s.Source.Unread))},
 		{"rules", i18n.Number(s.Rules)},
+		{"applicable", i18n.Number(s.Applicable)},
 		{"indicators", i18n.Number(s.Indicators)},
 		{"detections", i18n.Number(s.Detections)},
 		{"placed", i18n.Number(s.Placed)},
@@ -437,6 +443,7 @@ func (d *Document) incidentView(n int, inc *incident.Incident, zone *time.Locati
 	}
 	v.LeftCounts = d.leftCounts(v.Left)
 	v.Actions = d.actions(inc, v.Left)
+	v.Cut, v.Exposed = d.cut(inc), exposures(inc)
 	v.Marked = slices.ContainsFunc(v.Actions, func(a actionView) bool { return a.Marked })
 
 	// Evidence, in the order of the diagram.

@@ -2,6 +2,7 @@ package report
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -24,8 +25,17 @@ type (
 		Tool      jsonTool       `json:"tool"`
 		Stats     jsonStats      `json:"stats"`
 		Incidents []jsonIncident `json:"incidents"`
+		Changes   []jsonChange   `json:"changes,omitempty"`
 		Gaps      []jsonGap      `json:"gaps"`
 		Problems  []jsonProblem  `json:"problems"`
+	}
+	jsonChange struct {
+		ID   string     `json:"id"`
+		Kind string     `json:"kind"`
+		Now  []string   `json:"now"`
+		With []string   `json:"with"`
+		Why  []jsonEdge `json:"why"`
+		New  int        `json:"new_detections"`
 	}
 	jsonTool struct {
 		Name    string `json:"name"`
@@ -45,10 +55,12 @@ type (
 		Filtered     int64    `json:"filtered"`
 		Analysed     int64    `json:"analysed"`
 		Carved       int64    `json:"carved"`
+		Unread       int64    `json:"unread"`
 		Hosts        []text   `json:"hosts"`
 		First        jsonTime `json:"first"`
 		Last         jsonTime `json:"last"`
 		Rules        int      `json:"rules"`
+		Applicable   int      `json:"rules_applicable"`
 		Indicators   int      `json:"indicators"`
 		Detections   int      `json:"detections"`
 		Placed       int      `json:"detections_in_incidents"`
@@ -70,8 +82,12 @@ type (
 		Story        []jsonStep        `json:"story"`
 		Detections   []jsonDetection   `json:"detections"`
 		Persistence  []jsonPersistence `json:"persistence"`
+		SmallestCut  []jsonAction      `json:"smallest_cut"`
+		Impact       jsonImpact        `json:"impact"`
 		Gaps         []jsonGap         `json:"gaps"`
 		Related      []string          `json:"related"`
+		Verdict      string            `json:"verdict,omitempty"`
+		Pinned       bool              `json:"pinned,omitempty"`
 		Cut          int               `json:"cut"`
 		Graph        jsonGraph         `json:"graph"`
 	}
@@ -97,6 +113,7 @@ type (
 		Behaviours []string `json:"behaviours"`
 	}
 	jsonDetection struct {
+		ID       string    `json:"id"`
 		Rule     text      `json:"rule"`
 		Name     text      `json:"name"`
 		Title    text      `json:"title"`
@@ -114,6 +131,26 @@ type (
 		Node text   `json:"node"`
 		Kind string `json:"kind"`
 	}
+	jsonAction struct {
+		Kind   string `json:"kind"`
+		Node   text   `json:"node"`
+		Severs []text `json:"severs"`
+	}
+	jsonImpact struct {
+		Reached []text         `json:"reached"`
+		Dropped []text         `json:"dropped"`
+		Hidden  []text         `json:"hidden"`
+		Running []text         `json:"running"`
+		Exposed []jsonExposure `json:"exposed"`
+	}
+	jsonExposure struct {
+		Host     text      `json:"host"`
+		User     text      `json:"user"`
+		LogonID  string    `json:"logon_id"`
+		Reader   text      `json:"reader"`
+		Time     jsonTime  `json:"time"`
+		Evidence []jsonRef `json:"evidence"`
+	}
 	jsonGap struct {
 		Host     text      `json:"host"`
 		Reason   string    `json:"reason"`
@@ -127,18 +164,28 @@ type (
 		Edges []jsonEdge `json:"edges"`
 	}
 	jsonNode struct {
-		ID       text       `json:"id"`
-		Kind     string     `json:"kind"`
-		Host     text       `json:"host"`
-		Label    text       `json:"label"`
-		Path     text       `json:"path,omitempty"`
-		Attrs    []jsonAttr `json:"attrs,omitempty"`
-		First    jsonTime   `json:"first"`
-		Last     jsonTime   `json:"last"`
-		Implied  bool       `json:"implied,omitempty"`
-		Reason   text       `json:"reason,omitempty"`
-		Hub      bool       `json:"hub,omitempty"`
-		Evidence []jsonRef  `json:"evidence"`
+		ID      text       `json:"id"`
+		Kind    string     `json:"kind"`
+		Host    text       `json:"host"`
+		Label   text       `json:"label"`
+		Path    text       `json:"path,omitempty"`
+		Attrs   []jsonAttr `json:"attrs,omitempty"`
+		First   jsonTime   `json:"first"`
+		Last    jsonTime   `json:"last"`
+		Ended   *jsonTime  `json:"ended,omitempty"`
+		Implied bool       `json:"implied,omitempty"`
+		Reason  text       `json:"reason,omitempty"`
+		Hub     bool       `json:"hub,omitempty"`
+		// What the node came of, and how many such there are.
+		Origins     []jsonOrigin `json:"origins,omitempty"`
+		OriginCount int          `json:"origin_count,omitempty"`
+		Evidence    []jsonRef    `json:"evidence"`
+	}
+	jsonOrigin struct {
+		Kind  string   `json:"kind"`
+		Node  text     `json:"node"`
+		Label text     `json:"label"`
+		Time  jsonTime `json:"time"`
 	}
 	jsonAttr struct {
 		Name  text `json:"name"`
@@ -150,6 +197,7 @@ type (
 		Verb     string    `json:"verb"`
 		Class    string    `json:"class"`
 		Skeleton bool      `json:"skeleton"`
+		Severed  bool      `json:"severed,omitempty"`
 		Step     int       `json:"step"`
 		Time     jsonTime  `json:"time"`
 		Last     jsonTime  `json:"last"`
@@ -249,7 +297,7 @@ func refs(in []event.EvidenceRef) []jsonRef {
 
 // JSON writes the document as one JSON object; see docs/formats/scan-json.md.
 func (d *Document) JSON(w io.Writer) error {
-	doc := jsonDocument{Format: Format, Tool: d.jsonTool(), Stats: d.jsonStats(), Incidents: []jsonIncident{}, Gaps: gaps(d.Gaps), Problems: problems(d.Problems)}
+	doc := jsonDocument{Format: Format, Tool: d.jsonTool(), Stats: d.jsonStats(), Incidents: []jsonIncident{}, Changes: changes(d.Changes), Gaps: gaps(d.Gaps), Problems: problems(d.Problems)}
 	for _, inc := range d.Incidents {
 		doc.Incidents = append(doc.Incidents, d.jsonIncident(inc))
 	}
@@ -269,6 +317,13 @@ func (d *Document) NDJSON(w io.Writer) error {
 		if err := enc.Encode(struct {
 			Incident jsonIncident `json:"incident"`
 		}{d.jsonIncident(inc)}); err != nil {
+			return err
+		}
+	}
+	for _, c := range changes(d.Changes) {
+		if err := enc.Encode(struct {
+			Change jsonChange `json:"change"`
+		}{c}); err != nil {
 			return err
 		}
 	}
@@ -301,10 +356,10 @@ func (d *Document) jsonStats() jsonStats {
 	s := d.Stats
 	return jsonStats{
 		Files: s.Source.Files, FilesRead: s.Source.FilesRead, Bytes: s.Source.Bytes,
-		Records: s.Source.Records, Undecodable: s.Source.Undecodable, Events: s.Source.Events, Carved: s.Source.Carved,
+		Records: s.Source.Records, Undecodable: s.Source.Undecodable, Events: s.Source.Events, Carved: s.Source.Carved, Unread: s.Source.Unread,
 		Repeated: s.Repeated, Filtered: s.Filtered, Analysed: s.Analysed,
 		Hosts: texts(s.Hosts), First: jsonTime(s.First), Last: jsonTime(s.Last),
-		Rules: s.Rules, Indicators: s.Indicators,
+		Rules: s.Rules, Applicable: s.Applicable, Indicators: s.Indicators,
 		Detections: s.Detections, Placed: s.Placed, BelowMinimum: s.BelowMinimum,
 		Incidents: len(d.Incidents), Problems: len(d.Problems),
 	}
@@ -330,6 +385,38 @@ func problems(in []source.Problem) []jsonProblem {
 	return out
 }
 
+func edgeOf(e *provenance.Edge) jsonEdge {
+	return jsonEdge{
+		From: text(e.From), To: text(e.To), Verb: e.Verb.String(), Class: e.Class.String(), Skeleton: e.Skeleton, Severed: e.Severed,
+		Time: jsonTime(e.First), Last: jsonTime(e.Last), Count: e.Count, Join: text(e.Join), Evidence: refs(e.Evidence),
+	}
+}
+
+func changes(in []incident.Change) []jsonChange {
+	var out []jsonChange
+	for _, c := range in {
+		j := jsonChange{ID: c.ID, Kind: string(c.Kind), Now: words(c.Now), With: words(c.With), Why: []jsonEdge{}, New: c.New}
+		for _, e := range c.Why {
+			j.Why = append(j.Why, edgeOf(e))
+		}
+		out = append(out, j)
+	}
+	return out
+}
+
+func impact(m incident.Impact) jsonImpact {
+	j := jsonImpact{
+		Reached: texts(m.Reached), Dropped: texts(m.Dropped), Hidden: texts(m.Hidden), Running: texts(m.Running),
+		Exposed: []jsonExposure{},
+	}
+	for _, x := range m.Exposed {
+		j.Exposed = append(j.Exposed, jsonExposure{
+			text(x.Host), text(x.User), fmt.Sprintf("0x%x", x.LogonID), text(x.Reader), jsonTime(x.Time), refs(x.Evidence),
+		})
+	}
+	return j
+}
+
 func root(r incident.Root) jsonRoot {
 	return jsonRoot{string(r.Kind), text(r.Node), string(r.Confidence), r.Cost, texts(r.Path)}
 }
@@ -339,7 +426,8 @@ func (d *Document) jsonIncident(inc *incident.Incident) jsonIncident {
 		ID: inc.ID, Title: text(d.title(inc)), Severity: inc.Severity.String(), Score: inc.Score, Terms: []jsonTerm{},
 		Hosts: texts(inc.Hosts), First: jsonTime(inc.First), Last: jsonTime(inc.Last),
 		Root: root(inc.Root), Alternatives: []jsonRoot{}, Story: []jsonStep{}, Detections: []jsonDetection{},
-		Persistence: []jsonPersistence{}, Gaps: gaps(inc.Gaps), Related: words(inc.Related), Cut: inc.Cut,
+		Persistence: []jsonPersistence{}, SmallestCut: []jsonAction{}, Impact: impact(inc.Impact),
+		Gaps: gaps(inc.Gaps), Related: words(inc.Related), Verdict: inc.Verdict, Pinned: inc.Pinned, Cut: inc.Cut,
 		Graph: jsonGraph{Nodes: []jsonNode{}, Edges: []jsonEdge{}},
 	}
 	for _, t := range inc.Terms {
@@ -374,10 +462,21 @@ func (d *Document) jsonIncident(inc *incident.Incident) jsonIncident {
 	for _, p := range inc.Persistence {
 		j.Persistence = append(j.Persistence, jsonPersistence{text(p.Node), p.Kind})
 	}
+	for _, a := range inc.SmallestCut {
+		j.SmallestCut = append(j.SmallestCut, jsonAction{a.Kind, text(a.Node), texts(a.Severs)})
+	}
 	for _, n := range sortedNodes(inc) {
 		node := jsonNode{
 			ID: text(n.ID), Kind: n.Kind.String(), Host: text(n.Host), Label: text(n.Label), Path: text(n.Path),
 			First: jsonTime(n.First), Last: jsonTime(n.Last), Implied: n.Implied, Reason: text(n.Reason), Hub: n.Hub, Evidence: refs(n.Evidence),
+		}
+		if !n.Ended.IsZero() {
+			ended := jsonTime(n.Ended)
+			node.Ended = &ended
+		}
+		node.OriginCount = n.OriginCount
+		for _, o := range n.Origins {
+			node.Origins = append(node.Origins, jsonOrigin{string(o.Kind), text(o.Node), text(o.Label), jsonTime(o.Time)})
 		}
 		for _, a := range n.Attrs {
 			node.Attrs = append(node.Attrs, jsonAttr{text(a.Name), text(a.Value)})
@@ -385,11 +484,7 @@ func (d *Document) jsonIncident(inc *incident.Incident) jsonIncident {
 		j.Graph.Nodes = append(j.Graph.Nodes, node)
 	}
 	for _, i := range order {
-		e := inc.Edges[i]
-		edge := jsonEdge{
-			From: text(e.From), To: text(e.To), Verb: e.Verb.String(), Class: e.Class.String(), Skeleton: e.Skeleton,
-			Time: jsonTime(e.First), Last: jsonTime(e.Last), Count: e.Count, Join: text(e.Join), Evidence: refs(e.Evidence),
-		}
+		edge := edgeOf(inc.Edges[i])
 		if i < len(inc.EdgeSteps) {
 			edge.Step = inc.EdgeSteps[i]
 		}
@@ -413,7 +508,7 @@ func sortedNodes(inc *incident.Incident) []*provenance.Node {
 }
 
 func (d *Document) jsonDetection(p incident.Placed) jsonDetection {
-	j := jsonDetection{Node: text(p.Node), Aliases: []text{}, Attack: []string{}, Tactics: []string{}, Matched: matched{}, Evidence: []jsonRef{}}
+	j := jsonDetection{ID: p.ID, Node: text(p.Node), Aliases: []text{}, Attack: []string{}, Tactics: []string{}, Matched: matched{}, Evidence: []jsonRef{}}
 	if r := p.Rule; r != nil {
 		j.Rule, j.Name, j.Title = text(r.ID), text(r.Name), text(r.TitleIn(string(d.lang())))
 		j.Aliases, j.Severity = texts(r.Aliases), r.Severity.String()

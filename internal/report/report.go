@@ -24,8 +24,10 @@ type Stats struct {
 	// Detections counts every detection; Placed those in an incident of the
 	// document, and the rest are BelowMinimum.
 	Detections, Placed, BelowMinimum int
-	// Rules counts the loaded rules, Indicators the loaded indicators.
-	Rules, Indicators int
+	// Rules counts the loaded rules, Indicators the loaded indicators. Applicable
+	// counts the rules that can hold for a record of the kinds that were analysed:
+	// those of their log source, unless an event id or the like rules it out.
+	Rules, Applicable, Indicators int
 }
 
 // Document is everything a report says.
@@ -43,6 +45,9 @@ type Document struct {
 	// Titles has the title of each incident by id, in Lang. An incident without
 	// one gets its Title.
 	Titles map[string]string
+	// Changes say what became of the incidents of an earlier report, if there is
+	// one to compare with.
+	Changes []incident.Change
 	// Problems in the input.
 	Problems []source.Problem
 	// Gaps are what was not seen, over the whole input.

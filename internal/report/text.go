@@ -35,6 +35,7 @@ func (d *Document) Text(w io.Writer, opt TextOptions) error {
 	for _, inc := range d.Incidents {
 		t.incident(inc)
 	}
+	t.changes()
 	t.gaps()
 	t.problems()
 	return t.err
@@ -110,6 +111,16 @@ func (t *textWriter) summary() {
 	if s.BelowMinimum > 0 {
 		t.printf("%s\n", l.Count("text.below", s.BelowMinimum))
 	}
+	var quiet []string
+	if s.Rules > 0 {
+		quiet = append(quiet, l.T("text.applicable", i18n.Number(s.Applicable), i18n.Number(s.Rules)))
+	}
+	if s.Source.Unread > 0 {
+		quiet = append(quiet, l.Count("text.countedonly", int(s.Source.Unread)))
+	}
+	if len(quiet) > 0 {
+		t.printf("%s\n", t.paint(dim, strings.Join(quiet, " · ")))
+	}
 }
 
 func number(n int64) string { return i18n.Number(int(n)) }
@@ -127,6 +138,13 @@ func (t *textWriter) incident(inc *incident.Incident) {
 	}
 	t.printf("  %s\n", l.T("text.facts", strings.Join(hosts, ", "), t.time(inc.First), t.time(inc.Last), i18n.Number(inc.Score), inc.ID))
 	t.printf("  %s\n", l.T("text.root", l.T("diagram.root."+string(inc.Root.Kind)), t.nodeName(inc, inc.Root.Node), l.T("diagram.confidence."+string(inc.Root.Confidence))))
+
+	if inc.Verdict != "" {
+		t.printf("  %s\n", l.T("incident.verdict", visible.Text(inc.Verdict)))
+	}
+	if inc.Pinned {
+		t.printf("  %s\n", l.T("incident.pinned"))
+	}
 
 	if len(inc.Story) > 0 {
 		t.heading("text.story")
@@ -163,6 +181,7 @@ func (t *textWriter) incident(inc *incident.Incident) {
 			t.printf("  - %s  %s%s\n", l.T("report.persistence."+p.Kind), t.nodeName(inc, p.Node), on)
 		}
 	}
+	t.impact(inc)
 	if inc.Cut > 0 {
 		t.printf("\n  %s\n", l.Count("text.cut", inc.Cut))
 	}
@@ -265,7 +284,23 @@ func (t *textWriter) gaps() {
 // what was left out because it is no log.
 var problemRank = map[source.ProblemKind]int{
 	source.Unreadable: 1, source.Corrupt: 2, source.Truncated: 2, source.BadChecksum: 2, source.TooLarge: 2,
-	source.UnknownFormat: 3, source.Empty: 3, source.LinkLoop: 4, source.Dirty: 4, source.Refused: 5, source.Skipped: 6,
+	source.UnknownFormat: 3, source.Empty: 3, source.LinkLoop: 4, source.Dirty: 4, source.Ungrouped: 4, source.Refused: 5, source.Skipped: 6,
+}
+
+// oneRefused makes one problem of the rules and indicators that were left out, if
+// there are several: that is asked of other commands, and JSON has them all.
+func oneRefused(problems []source.Problem, l i18n.Lang) []source.Problem {
+	isRefused := func(p source.Problem) bool { return p.Kind == source.Refused }
+	out := slices.DeleteFunc(slices.Clone(problems), isRefused)
+	n := len(problems) - len(out)
+	if n == 0 {
+		return out
+	}
+	first := problems[slices.IndexFunc(problems, isRefused)]
+	if n > 1 {
+		first = source.Problem{File: first.File, Line: first.Line, Kind: source.Refused, Count: n, Detail: l.T("text.refused")}
+	}
+	return append(out, first)
 }
 
 func (t *textWriter) problems() {
@@ -274,7 +309,7 @@ func (t *textWriter) problems() {
 	}
 	l := t.d.Lang
 	t.printf("\n%s\n", t.paint(bold, l.T("text.unread")))
-	problems := slices.Clone(t.d.Problems)
+	problems := oneRefused(t.d.Problems, l)
 	slices.SortStableFunc(problems, func(a, b source.Problem) int { return cmp.Compare(problemRank[a.Kind], problemRank[b.Kind]) })
 	for i, p := range problems {
 		if i == maxListed {

@@ -48,16 +48,26 @@ type Options struct {
 	Evidence bool
 	// Limits bound what the joins hold; zero fields mean the defaults.
 	Limits world.Limits
+	// Correlations bound what correlations hold; zero fields mean the defaults.
+	Correlations correlation.Limits
+	// Pins are what an analyst decided about incidents, and Earlier the incidents
+	// of an earlier scan to compare with.
+	Pins    incident.Pins
+	Earlier []incident.Earlier
 	// Progress is told how far the reading is; it may be nil.
 	Progress func(files.Progress)
+
+	everything bool // decode also what nobody reads, for tests that compare
 }
 
 // Result is what a scan found.
 type Result struct {
 	Stats     report.Stats
 	Incidents []*incident.Incident // most severe first
-	Problems  []source.Problem
-	Gaps      []incident.Gap
+	// Changes say what became of Options.Earlier, in any incident however mild.
+	Changes  []incident.Change
+	Problems []source.Problem
+	Gaps     []incident.Gap
 	// Evidence returns a cited record, nil if it was not collected.
 	Evidence func(event.EvidenceRef) *event.Event
 }
@@ -73,6 +83,7 @@ type collector struct {
 	last       time.Time
 	filtered   int64
 	added      int64
+	kinds      kinds
 }
 
 // Run scans. The error is ctx's if the scan was interrupted; everything else
@@ -83,7 +94,7 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 		hosts:   map[string]bool{},
 	}
 	if set := opt.Engine.Correlations(); set != nil {
-		c.state = set.State(correlation.Limits{})
+		c.state = set.State(opt.Correlations)
 	}
 	keep := filter(opt)
 	workers := sync.Pool{New: func() any { return opt.Engine.Worker() }}
@@ -99,23 +110,27 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 				continue
 			}
 			kept = append(kept, e)
+			if e.Flags&event.Unread != 0 {
+				continue // no rule can hold for it
+			}
 			found, told = w.Observe(e, nil, found, told)
 		}
 		c.add(kept, found, told, len(batch)-len(kept))
 	}
-	stats, problems := files.Scan(ctx, opt.Paths, files.Options{Jobs: opt.Jobs, Progress: opt.Progress}, handle)
+	reading := files.Options{Jobs: opt.Jobs, Progress: opt.Progress}
+	interest := opt.Engine.Interest()
+	if !opt.everything {
+		reading.Interest = interestIn(interest)
+	}
+	stats, problems := files.Scan(ctx, opt.Paths, reading, handle)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	graph := c.builder.Build()
 	if c.state != nil {
-		c.detections = opt.Engine.Correlated(c.state.Close(), c.detections)
-		if s := c.state.Stats(); s.Evicted+s.GroupEvents > 0 {
-			problems = append(problems, source.Problem{
-				Kind: source.TooLarge, Offset: -1, Count: 1, Lost: int(s.Evicted + s.GroupEvents),
-				Detail: fmt.Sprintf("correlations left out %d events (of these %d with %d groups) for want of memory", s.Evicted+s.GroupEvents, s.GroupEvents, s.Groups),
-			})
-		}
+		var left []source.Problem
+		c.detections, left = correlate(opt.Engine, c.state, graph, c.detections)
+		problems = append(problems, left...)
 	}
 	if cut := graph.Cut(); cut != (provenance.Cut{}) {
 		problems = append(problems, source.Problem{
@@ -125,8 +140,8 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 		})
 	}
 	detections := unique(c.detections)
-	all := incident.Build(graph, detections, incident.Options{})
-	r := &Result{Problems: problems, Gaps: graph.Gaps()}
+	all := incident.Build(graph, detections, incident.Options{Pins: opt.Pins})
+	r := &Result{Changes: incident.Changes(opt.Earlier, all), Problems: problems, Gaps: graph.Gaps()}
 	for _, inc := range all {
 		if inc.Severity >= opt.MinSeverity {
 			r.Incidents = append(r.Incidents, inc)
@@ -141,6 +156,7 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 	r.Stats.Repeated = int64(graph.Repeated())
 	r.Stats.Analysed = c.added - r.Stats.Repeated
 	r.Stats.First, r.Stats.Last = c.first, c.last
+	r.Stats.Applicable = c.kinds.applicable(interest)
 	r.Stats.Detections = len(detections)
 	r.Stats.BelowMinimum = len(detections) - r.Stats.Placed
 	for h := range c.hosts {
@@ -166,6 +182,7 @@ func (c *collector) add(kept []*event.Event, found []detect.Detection, told []co
 	}
 	for _, e := range kept {
 		c.builder.Add(e)
+		c.kinds.add(e)
 		if e.Flags&(event.BadChecksum|event.Carved) != 0 {
 			continue // what damage may have invented does not widen the picture
 		}

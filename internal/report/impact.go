@@ -1,0 +1,178 @@
+package report
+
+import (
+	"strings"
+
+	"ashiato/internal/diagram"
+	"ashiato/internal/i18n"
+	"ashiato/internal/incident"
+	"ashiato/internal/provenance"
+	"ashiato/internal/visible"
+)
+
+// What an intrusion did, the smallest cut, and what became of earlier incidents.
+
+// cutView is one step of the smallest cut.
+type cutView struct {
+	Pieces []diagram.Piece
+	Host   string
+	// For says what needs it, if it takes away more than itself.
+	For []diagram.Piece
+}
+
+// cut words the steps of the smallest cut.
+func (d *Document) cut(inc *incident.Incident) []cutView {
+	nodes := map[provenance.NodeID]*provenance.Node{}
+	for _, n := range inc.Nodes {
+		nodes[n.ID] = n
+	}
+	var out []cutView
+	for _, a := range inc.SmallestCut {
+		n := nodes[a.Node]
+		if n == nil {
+			continue
+		}
+		v := cutView{Pieces: filled(d.lang().T("cut."+a.Kind), unitName(n)), Host: n.Host}
+		var names []string
+		for _, s := range a.Severs {
+			if to := nodes[s]; to != nil && s != a.Node {
+				names = append(names, unitName(to))
+			}
+		}
+		if len(names) > 0 {
+			v.For = filled(d.lang().T("cut.severs"), strings.Join(names, ", "))
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// filled puts telemetry in the place {0} of a text.
+func filled(text, value string) []diagram.Piece {
+	before, after, _ := strings.Cut(text, "{0}")
+	return []diagram.Piece{{Text: before}, {Text: value, Telemetry: true}, {Text: after}}
+}
+
+// plain is the text of pieces for a terminal.
+func plain(ps []diagram.Piece) string {
+	line := ""
+	for _, p := range ps {
+		if p.Telemetry {
+			line += visible.Text(p.Text)
+		} else {
+			line += p.Text
+		}
+	}
+	return line
+}
+
+// unitName is what an administrator calls a thing: a service goes by its name,
+// everything else by its path.
+func unitName(n *provenance.Node) string {
+	if n.Kind == provenance.Service && n.Label != "" {
+		return n.Label
+	}
+	return label(n)
+}
+
+// exposureView is one account whose credentials may have been stolen.
+type exposureView struct {
+	incident.Exposure
+	By *provenance.Node
+}
+
+func exposures(inc *incident.Incident) []exposureView {
+	var out []exposureView
+	for _, x := range inc.Impact.Exposed {
+		out = append(out, exposureView{x, node(inc, x.Reader)})
+	}
+	return out
+}
+
+func (t *textWriter) impact(inc *incident.Incident) {
+	l, m := t.d.Lang, inc.Impact
+	if len(m.Reached)+len(m.Exposed)+len(m.Running)+len(m.Dropped)+len(m.Hidden) > 0 {
+		t.heading("impact.title")
+		if len(m.Reached) > 0 {
+			hosts := make([]string, len(m.Reached))
+			for i, h := range m.Reached {
+				hosts[i] = visible.Text(h)
+			}
+			t.printf("  - %s: %s\n", l.T("impact.reached"), strings.Join(hosts, ", "))
+		}
+		for i, x := range m.Exposed {
+			if i == 0 {
+				t.printf("  - %s:\n", l.T("impact.exposed"))
+			}
+			t.printf("      %s\n", clip(l.T("impact.exposed.line", visible.Text(x.User), visible.Text(x.Host), t.nodeName(inc, x.Reader))))
+		}
+		for _, c := range []struct {
+			key string
+			n   int
+		}{{"impact.dropped", len(m.Dropped)}, {"impact.hidden", len(m.Hidden)}, {"impact.running.count", len(m.Running)}} {
+			if c.n > 0 {
+				t.printf("  - %s\n", l.Count(c.key, c.n))
+			}
+		}
+	}
+	if cut := t.d.cut(inc); len(cut) > 0 {
+		t.heading("cut.title")
+		for i, c := range cut {
+			line := plain(c.Pieces)
+			if len(inc.Hosts) > 1 {
+				line += "  " + t.paint(dim, visible.Text(c.Host))
+			}
+			if len(c.For) > 0 {
+				line += "  " + t.paint(dim, "("+plain(c.For)+")")
+			}
+			t.printf("  %3d  %s\n", i+1, clip(line))
+		}
+		if len(m.Running) > 0 {
+			t.printf("       %s\n", t.paint(dim, l.T("cut.running")))
+		}
+	}
+}
+
+// change says in words what became of an earlier incident.
+func change(l i18n.Lang, c incident.Change) string {
+	now := ""
+	if len(c.Now) > 0 {
+		now = c.Now[0]
+	}
+	var s string
+	switch c.Kind {
+	case incident.Merged:
+		s = l.T("change.merged", c.ID, now, strings.Join(c.With, ", "))
+		if len(c.Why) == 0 {
+			s += "; " + l.T("change.pinned")
+			break
+		}
+		joins := make([]string, len(c.Why))
+		for i, e := range c.Why {
+			joins[i] = e.Join
+		}
+		s += "; " + l.T("change.joined", strings.Join(joins, ", "))
+	case incident.Split:
+		s = l.T("change.split", c.ID, strings.Join(c.Now, ", "))
+	default:
+		s = l.T("change."+string(c.Kind), c.ID, now)
+	}
+	if c.New > 0 {
+		s += "; " + l.Count("change.new", c.New)
+	}
+	return s
+}
+
+func (t *textWriter) changes() {
+	if len(t.d.Changes) == 0 {
+		return
+	}
+	t.printf("\n%s\n", t.paint(bold, t.d.Lang.T("change.title")))
+	for i, c := range t.d.Changes {
+		if i == maxListed {
+			t.printf("  %s\n", t.d.Lang.Count("text.more", len(t.d.Changes)-maxListed))
+			break
+		}
+		t.printf("  - %s\n", change(t.d.Lang, c))
+	}
+}

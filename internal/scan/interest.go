@@ -1,0 +1,110 @@
+package scan
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+	"sync"
+
+	"ashiato/internal/detect"
+	"ashiato/internal/event"
+	"ashiato/internal/normalize"
+	"ashiato/internal/source"
+	"ashiato/internal/world"
+)
+
+// Bounds on what is remembered of the kinds of records that an input has. Input
+// made to exceed them is read whole.
+const (
+	maxKinds     = 1 << 14
+	maxKindBytes = 4 << 10 // of the names of one kind and its fields
+)
+
+// interestIn says what a scan reads of its input: what rules, indicators and
+// joins read, and what tells the time of a record.
+func interestIn(rules *detect.Interest) source.Interest {
+	var mu sync.RWMutex
+	known := map[string]bool{}
+	return func(provider, channel string, id uint32, fields []string) bool {
+		key := make([]byte, 0, 512)
+		key = binary.LittleEndian.AppendUint32(key, id)
+		for _, s := range [...]string{provider, channel} {
+			key = append(append(key, s...), 0)
+		}
+		for _, s := range fields {
+			key = append(append(key, s...), 0)
+		}
+		mu.RLock()
+		read, ok := known[string(key)]
+		full := len(known) >= maxKinds
+		mu.RUnlock()
+		if ok || full || len(key) > maxKindBytes {
+			return read || !ok
+		}
+		read = isRead(rules, provider, channel, id, fields)
+		mu.Lock()
+		known[string(key)] = read
+		mu.Unlock()
+		return read
+	}
+}
+
+func isRead(rules *detect.Interest, provider, channel string, id uint32, fields []string) bool {
+	names := make(map[string]bool, len(fields))
+	for _, f := range fields {
+		if world.ReadsField(f) || normalize.ReadsTime(f) {
+			return true
+		}
+		names[strings.ReplaceAll(f, " ", "")] = true
+	}
+	may := func(name string) bool { return names[name] || normalize.Adds(provider, channel, id, name) }
+	return slices.ContainsFunc(normalize.Kinds(provider, channel, id), func(k event.Kind) bool {
+		return world.Reads(k) || rules.Any(&event.Event{Kind: k, Provider: provider, Channel: channel, ID: id}, may)
+	})
+}
+
+// kinds are the kinds of records that were analysed.
+type kinds struct {
+	seen map[kind]bool
+	last kind
+	many bool // there were more than are remembered
+}
+
+// kind is what log sources look at.
+type kind struct {
+	kind              event.Kind
+	id                uint32
+	provider, channel string
+}
+
+func (k *kinds) add(e *event.Event) {
+	now := kind{e.Kind, e.ID, e.Provider, e.Channel}
+	if now == k.last {
+		return
+	}
+	if k.seen[now] {
+		k.last = now
+		return
+	}
+	if len(k.seen) >= maxKinds || len(e.Provider)+len(e.Channel) > maxKindBytes {
+		k.many = true
+		return
+	}
+	if k.seen == nil {
+		k.seen = map[kind]bool{}
+	}
+	now.provider, now.channel = strings.Clone(now.provider), strings.Clone(now.channel)
+	k.seen[now], k.last = true, now
+}
+
+// applicable counts the rules that can hold for any of the kinds.
+func (k *kinds) applicable(rules *detect.Interest) int {
+	if k.many {
+		return rules.Len()
+	}
+	samples := make([]event.Event, 0, len(k.seen))
+	for s := range k.seen {
+		samples = append(samples, event.Event{Kind: s.kind, ID: s.id, Provider: s.provider, Channel: s.channel})
+	}
+	return rules.Rules(samples)
+}
