@@ -31,10 +31,10 @@ var update = flag.Bool("update", false, "rewrite the table in README.md")
 // behaviours are the words that stories and titles are made from. A new word
 // needs its sentences there first.
 var behaviours = []string{
-	"auto-elevation", "cleanup", "credential-theft", "defender-exclusion", "defense-tampering",
-	"download", "dropped-program", "hidden-files", "impact", "known-malware", "lateral-movement",
-	"log-cleared", "mining", "mock-folder", "persistence", "script-execution", "service-dll",
-	"service-persistence", "service-run", "side-load", "task-persistence", "uac-bypass",
+	"auto-elevation", "cleanup", "collection", "credential-theft", "defender-exclusion", "defense-tampering",
+	"discovery", "download", "dropped-program", "elevation", "exfiltration", "hidden-files", "impact", "injection", "known-malware", "lateral-movement",
+	"log-cleared", "mining", "mock-folder", "persistence", "remote-logon", "script-execution", "service-dll",
+	"service-persistence", "service-run", "side-load", "task-persistence", "tunnel", "uac-bypass",
 	"usb-script", "usb-spread",
 }
 
@@ -286,6 +286,77 @@ func TestScenario(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestScenarios holds which steps of the other synthetic intrusions the pack
+// sees in which logs, and that it says nothing worse than low of what goes on
+// around them.
+func TestScenarios(t *testing.T) {
+	_, engine := pack(t)
+	const noSysmon = "security system tasks powershell wmi winrm sessions rdp bits msi defender"
+	for _, tt := range []struct {
+		file string
+		// The steps that must carry a detection of medium or more in all logs,
+		// in Sysmon's alone, and in those of Windows alone.
+		all, sysmon, windows []int
+	}{
+		{"bits-job.txtar", []int{2, 3, 5, 7, 8, 9, 11, 14}, []int{2, 3, 5, 7, 8, 9, 11, 14}, []int{2, 3, 5, 7, 8, 9}},
+		{"lsass-pass.txtar", []int{5, 6, 10, 11, 12, 14}, []int{5, 6, 10, 11, 12, 14}, []int{6, 10, 11, 12}},
+		{"macro-document.txtar", []int{3, 4, 6, 7, 8, 12}, []int{3, 4, 6, 7, 8, 12}, []int{3, 4, 7, 8, 12}},
+		{"msi-implant.txtar", []int{6, 11, 12, 13}, []int{6, 11, 12, 13}, []int{6, 11, 12, 13}},
+		{"psexec.txtar", []int{3, 4, 6, 7, 9, 10, 11, 12, 13, 14}, []int{3, 4, 9, 10, 11, 12, 13, 14}, []int{4, 6, 7, 9, 10, 11, 12, 13}},
+		{"rdp.txtar", []int{1, 4, 5, 6, 7, 11, 12, 13, 14}, []int{4, 5, 6, 7, 11, 12, 13, 14}, []int{1, 4, 5, 6, 7, 11, 12, 14}},
+		{"remote-task.txtar", []int{3, 6, 7, 8, 9, 12, 13}, []int{3, 6, 7, 8, 9, 12, 13}, []int{3, 7, 8, 9, 12, 13}},
+		{"run-key.txtar", []int{4, 5, 6, 8, 9, 11, 12}, []int{4, 5, 6, 8, 9, 11, 12}, []int{8, 9, 12}},
+		{"usb-folder-lnk.txtar", []int{2, 3, 5, 6, 7, 11, 13, 14}, []int{2, 3, 5, 6, 7, 11, 13, 14}, []int{2, 11, 13}},
+		{"web-service.txtar", []int{1, 2, 3, 4, 5, 6, 7, 8, 11, 12}, []int{1, 2, 3, 4, 5, 6, 7, 8, 11, 12}, []int{1, 2, 3, 4, 5, 6, 7, 8, 11, 12}},
+		{"winrm.txtar", []int{2, 3, 4, 6, 9, 10, 11, 12}, []int{2, 4, 6, 9, 10, 11, 12}, []int{2, 3, 4, 6, 9, 10, 11, 12}},
+		{"wmi-dcom.txtar", []int{3, 4, 7, 8, 9, 12, 13, 14}, []int{3, 4, 7, 8, 9, 12, 13, 14}, []int{4, 8, 9, 12, 13, 14}},
+		{"wmi-subscription.txtar", []int{2, 3, 5, 6, 8, 10, 11, 12, 14}, []int{3, 5, 6, 8, 10, 11, 12, 14}, []int{2, 3, 5, 6, 8, 10, 14}},
+	} {
+		data, err := os.ReadFile(filepath.Join("..", "testdata", "scenarios", tt.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, logs := range []struct {
+			telemetry string
+			want      []int
+		}{{"", tt.all}, {"sysmon", tt.sysmon}, {noSysmon, tt.windows}} {
+			t.Run(tt.file+"/"+logs.telemetry, func(t *testing.T) {
+				s, err := scenario.Parse(tt.file, data)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if logs.telemetry != "" {
+					if err := s.Set("telemetry", logs.telemetry); err != nil {
+						t.Fatal(err)
+					}
+				}
+				built, err := s.Build()
+				if err != nil {
+					t.Fatal(err)
+				}
+				f := newFound()
+				run(engine, f, built.Events)
+				steps := map[int]bool{}
+				for _, d := range f.detections {
+					label, _ := built.Label(d.Event)
+					switch {
+					case d.Rule.Severity < detect.Medium:
+					case !label.Attack:
+						t.Errorf("%s (%s) on a benign record: %s; %v", d.Rule.Name, d.Rule.Severity, label.Text, d.Matched)
+					default:
+						steps[label.Step] = true
+					}
+				}
+				for _, step := range logs.want {
+					if !steps[step] {
+						t.Errorf("step %d has no detection", step)
+					}
+				}
+			})
+		}
 	}
 }
 
