@@ -6,7 +6,16 @@
 // a function of the set of added events: records are told apart by what they
 // say (host, channel, provider, record id, time, event id), duplicates are one
 // record with its smallest EvidenceRef, and everything is sorted by event time
-// before it is resolved. A World is not safe for concurrent use.
+// before it is resolved.
+//
+// Several goroutines may add at once: each host's records have a lock of their
+// own, and hosts share nothing. Nothing else may be done at the same time.
+//
+// # Memory
+//
+// What is kept of a host is held to Limits.HostBytes; Shed says what is given up
+// beyond that, in which order. Up to the merging of repeats, what is given up is
+// a function of the set of events too.
 //
 // # Text
 //

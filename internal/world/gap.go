@@ -14,7 +14,8 @@ type Gap struct {
 	Host    string
 	Channel string // the log it is missing from, "" if it concerns them all
 	// Reason is a stable word: "log-cleared", "record-hole", "sensor-stopped",
-	// "sensor-reconfigured", "sensor-loss", "start-not-recorded".
+	// "sensor-reconfigured", "sensor-loss", "start-not-recorded", and
+	// "state-limit" for what was recorded and given up, see Shed.
 	Reason string
 	// From and To bound the time in which it was missed; To is zero if it is
 	// not known to have ended.
@@ -51,14 +52,25 @@ func (s *store) note(e *event.Event) {
 	if e.Ref.RecordID == 0 {
 		return
 	}
-	k := logKey{s.key, s.channel(e.Channel), e.Ref.File}
+	k := logKey{s.key, s.channel(e.Channel), cutName(e.Ref.File)}
 	n := s.logs[k]
 	if n == nil {
-		n = &numbers{}
 		k.channel, k.file = strings.Clone(k.channel), strings.Clone(k.file)
-		s.logs[k] = n
+		n = s.log(k)
 	}
+	size := n.size()
 	n.add(e.Ref.RecordID, e.Logged.UnixNano())
+	s.numbersCost += int64(n.size()-size) * runCost
+}
+
+// log makes the numbers of a log.
+func (s *store) log(k logKey) *numbers {
+	n := &numbers{}
+	s.logs[k] = n
+	cost := logCost + int64(len(k.channel)+len(k.file))
+	s.logsCost += cost
+	s.numbersCost += cost
+	return n
 }
 
 // hole is a run of record numbers that no file holds although one file has the
@@ -97,6 +109,11 @@ func (w *World) resolveGaps() {
 	for k := range w.holes {
 		if g, ok := w.holesOf(k, time.Time{}, time.Time{}); ok {
 			w.gaps = append(w.gaps, g)
+		}
+	}
+	for _, s := range w.stores {
+		if n := s.shed.Records(); n > 0 && s.span != nil {
+			w.gaps = append(w.gaps, Gap{Host: s.span.name, Reason: "state-limit", From: s.span.first, To: s.span.last, Count: n})
 		}
 	}
 	stopped := map[string]int{} // host → index of the open gap

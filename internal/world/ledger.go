@@ -1,9 +1,10 @@
 package world
 
 import (
+	"encoding/binary"
 	"slices"
 
-	"github.com/dchest/siphash"
+	"github.com/aead/siphash"
 
 	"ashiato/internal/event"
 )
@@ -14,18 +15,38 @@ import (
 // A record is known by its log, its number, and a keyed 32-bit print of what else
 // identifies it. Only where a log has two different records of one number, as
 // after it was made anew, or records have no number, the whole identity is kept
-// as a keyed hash of 128 bits.
+// as a keyed hash of 64 bits: of ten million such records, two are taken for one
+// with a probability of three in a million, and nobody can choose which.
 type ledger struct {
 	key   [2]uint64
 	logs  map[logName]*pages
-	other map[[2]uint64]uint32
+	other map[uint64]uint32
+	count int   // records
+	cost  int64 // about how many bytes of memory it takes
 }
+
+// What the parts of a ledger take.
+const (
+	logPagesCost = 256
+	pageCost     = 88 // with its place in the map
+	sparseCost   = 16
+	denseCost    = pageSize*8 - maxSparse*sparseCost
+	otherCost    = 28
+)
 
 // logName names a log by the match forms of its host and channel.
 type logName struct{ host, channel string }
 
 func newLedger(key [2]uint64) *ledger {
-	return &ledger{key: key, logs: map[logName]*pages{}, other: map[[2]uint64]uint32{}}
+	return &ledger{key: key, logs: map[logName]*pages{}, other: map[uint64]uint32{}}
+}
+
+// hash is SipHash-2-4 under the ledger's key: nobody can make two records collide.
+func (l *ledger) hash(b []byte) uint64 {
+	var key [siphash.KeySize]byte
+	binary.LittleEndian.PutUint64(key[:8], l.key[0])
+	binary.LittleEndian.PutUint64(key[8:], l.key[1])
+	return siphash.Sum64(b, &key)
 }
 
 // What a ledger says of a record: it was never added, added and not kept, or kept
@@ -85,11 +106,27 @@ func (p *page) slot(low uint8) *slot {
 	return &p.dense[low]
 }
 
+// each calls f with every record of a page, by number.
+func (p *page) each(f func(low uint8, s *slot)) {
+	if p.dense != nil {
+		for i := range p.dense {
+			if s := &p.dense[i]; s.mark != unseen {
+				f(uint8(i), s)
+			}
+		}
+	}
+	for i := range p.sparse {
+		if s := &p.sparse[i]; s.mark != unseen {
+			f(s.low, &s.slot)
+		}
+	}
+}
+
 // place is where a record is, or is to be, noted; it is good until the next look.
 type place struct {
 	slot *slot
 	// if slot is nil:
-	other [2]uint64
+	other uint64
 }
 
 // look finds a record. buffer is scratch space.
@@ -98,23 +135,20 @@ func (l *ledger) look(e *event.Event, host, channel string, buffer []byte) (plac
 	if e.Ref.RecordID == 0 {
 		return l.lookOther(buffer)
 	}
-	name := logName{host, channel}
-	log := l.logs[name]
+	log := l.logs[logName{host, channel}]
 	if log == nil {
-		log = &pages{byNumber: map[uint64]*page{}}
-		l.logs[name] = log
+		log = l.log(logName{host, channel})
 	}
 	at := e.Ref.RecordID / pageSize
 	p := log.last
 	if p == nil || log.lastAt != at {
 		if p = log.byNumber[at]; p == nil {
-			p = &page{}
-			log.byNumber[at] = p
+			p = l.page(log, at)
 		}
 		log.last, log.lastAt = p, at
 	}
-	s := p.slot(uint8(e.Ref.RecordID % pageSize))
-	print := uint32(siphash.Hash(l.key[0], l.key[1], buffer))
+	s := l.slot(p, uint8(e.Ref.RecordID%pageSize))
+	print := uint32(l.hash(buffer))
 	switch {
 	case s.mark == unseen:
 		s.print = print
@@ -125,17 +159,61 @@ func (l *ledger) look(e *event.Event, host, channel string, buffer []byte) (plac
 	return l.lookOther(buffer)
 }
 
+// log makes the pages of a log.
+func (l *ledger) log(name logName) *pages {
+	log := &pages{byNumber: map[uint64]*page{}}
+	l.logs[name] = log
+	l.cost += logPagesCost + int64(len(name.channel))
+	return log
+}
+
+// page makes a page of a log.
+func (l *ledger) page(log *pages, at uint64) *page {
+	p := &page{}
+	log.byNumber[at] = p
+	l.cost += pageCost
+	return p
+}
+
+// slot is page.slot, counting what it takes.
+func (l *ledger) slot(p *page, low uint8) *slot {
+	sparse, dense := len(p.sparse), p.dense != nil
+	s := p.slot(low)
+	switch {
+	case len(p.sparse) > sparse:
+		l.cost += sparseCost
+	case p.dense != nil && !dense:
+		l.cost += denseCost
+	}
+	return s
+}
+
 func (l *ledger) lookOther(buffer []byte) (place, uint32, []byte) {
-	a, b := siphash.Hash128(l.key[0], l.key[1], buffer)
-	k := [2]uint64{a, b}
+	k := l.hash(buffer)
 	return place{other: k}, l.other[k], buffer
 }
 
-// put notes what became of the record that was looked for last.
+// put notes what became of the record that was looked for last, which was unseen.
 func (l *ledger) put(p place, mark uint32) {
+	l.count++
 	if p.slot != nil {
 		p.slot.mark = mark
 		return
 	}
 	l.other[p.other] = mark
+	l.cost += otherCost
+}
+
+// each calls f with the mark of every record, which it may change to another
+// that is not unseen.
+func (l *ledger) each(f func(mark *uint32)) {
+	for _, log := range l.logs {
+		for _, p := range log.byNumber {
+			p.each(func(_ uint8, s *slot) { f(&s.mark) })
+		}
+	}
+	for k, mark := range l.other {
+		f(&mark)
+		l.other[k] = mark
+	}
 }

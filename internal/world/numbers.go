@@ -86,6 +86,16 @@ func (n *numbers) settle() {
 	n.runs = slices.Clip(kept)
 }
 
+// fill takes all that is missing between the first and the last number as given.
+func (n *numbers) fill() {
+	if last := len(n.runs) - 1; last > 0 {
+		n.runs = []run{{n.runs[0].from, n.runs[last].to, n.runs[0].tFrom, n.runs[last].tTo}}
+	}
+}
+
+// size is how many runs and numbers are held.
+func (n *numbers) size() int { return len(n.runs) + len(n.pending) }
+
 // holesIn finds the holes of a log that one file holds.
 func holesIn(n *numbers) []hole {
 	n.settle()

@@ -1,7 +1,6 @@
 package world
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -52,8 +51,9 @@ type Process struct {
 	// ParentImage is what the record of its start says of the parent.
 	ParentImage string
 
-	// Children is how many processes name it as their parent.
-	Children int
+	// Children is how many processes name it as their parent. Folded is how many
+	// more there were that did nothing and were given up, see Shed.
+	Children, Folded int
 
 	First, Last time.Time
 	Evidence    []event.EvidenceRef // records of its start, else the first that names it
@@ -235,13 +235,13 @@ func (w *World) resolveProcesses() {
 
 // mentioned makes the processes that a host's records name by ProcessGuid.
 func (w *World) mentioned(s *store) {
-	guids := slices.SortedFunc(maps.Keys(s.byGUID), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	guids := slices.SortedFunc(maps.Keys(s.byGUID), compareGUIDs)
 	for _, guid := range guids {
 		m := s.mentions.at(s.byGUID[guid])
 		get := s.texts.get
 		p := &Process{
 			Host: get(m.host), PID: m.pid, GUID: get(m.guid), Image: get(m.image), CommandLine: get(m.cmd), User: get(m.user),
-			Implied: true, First: m.first(), Last: m.last(), Start: m.first(), Evidence: []event.EvidenceRef{s.ref(&m.citation)},
+			Folded: int(m.folded), Implied: true, First: m.first(), Last: m.last(), Start: m.first(), Evidence: []event.EvidenceRef{s.ref(&m.citation)},
 		}
 		at, start, _ := ParseGUID(p.GUID)
 		// A time in the GUID that is after the first mention, or years before

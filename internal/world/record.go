@@ -138,6 +138,7 @@ var keptFields = map[event.Kind][]string{
 	event.FileAttribute:  fileFields,
 	event.FileAccess:     append(slices.Clone(actorFields), "TargetFilename", "ObjectName", "ObjectType", "AccessMask", "AccessList"),
 	event.RegistrySet:    append(slices.Clone(actorFields), "TargetObject", "Details"),
+	event.RegistryDelete: append(slices.Clone(actorFields), "TargetObject"),
 	event.NetworkConnect: append(slices.Clone(actorFields), "DestinationIp", "DestinationPort", "DestinationHostname", "SourceIp", "SourcePort", "Initiated", "Protocol"),
 	event.DNSQuery:       append(slices.Clone(actorFields), "QueryName", "QueryResults"),
 	event.ServiceInstall: {
@@ -197,7 +198,7 @@ const maxText = 64 << 10
 // kinds that make up most logs are thinned here.
 func wanted(e *event.Event) bool {
 	switch e.Kind {
-	case event.RegistrySet:
+	case event.RegistrySet, event.RegistryDelete:
 		return wantedKey(e.Value("TargetObject"))
 	case event.ShareAccess:
 		return wantedShare(e)

@@ -23,6 +23,14 @@ type store struct {
 	logs     map[logKey]*numbers
 	span     *span // nil until a record that is not damaged came
 	repeated int
+
+	level       level
+	shed        Shed
+	thinned     int64 // cost of what was kept when it was last thinned
+	sifted      int   // rows that were left when repeats were last merged
+	ledgerLeft  int64 // cost of the ledger when it last was
+	logsCost    int64
+	numbersCost int64
 	kept
 }
 
@@ -32,6 +40,7 @@ type kept struct {
 	rows     pool[row] // in the order they were added
 	values   lists
 	origins  table[origin]
+	names    int64 // bytes of the names in origins and loci
 	loci     table[locus]
 	mentions pool[mention]
 	byGUID   map[[16]byte]uint32
@@ -52,18 +61,18 @@ type table[T comparable] struct {
 	index map[T]uint32
 }
 
-func (t *table[T]) put(v T, clone func(T) T) uint32 {
+func (t *table[T]) put(v T, clone func(T) T) (i uint32, isNew bool) {
 	if i, ok := t.index[v]; ok {
-		return i
+		return i, false
 	}
 	v = clone(v)
 	if t.index == nil {
 		t.index = map[T]uint32{}
 	}
-	i := uint32(len(t.list))
+	i = uint32(len(t.list))
 	t.list = append(t.list, v)
 	t.index[v] = i
-	return i
+	return i, true
 }
 
 // origin is what many records have in common.
@@ -97,7 +106,25 @@ type citation struct {
 }
 
 func (k *kept) cite(r *event.EvidenceRef) citation {
-	return citation{r.RecordID, r.Offset, r.SHA256, k.loci.put(locus{r.Host, r.Channel, r.File}, locus.clone)}
+	return citation{r.RecordID, r.Offset, r.SHA256, k.putLocus(locus{r.Host, r.Channel, r.File})}
+}
+
+func (k *kept) putLocus(l locus) uint32 {
+	l = locus{cutName(l.host), cutName(l.channel), cutName(l.file)}
+	i, isNew := k.loci.put(l, locus.clone)
+	if isNew {
+		k.names += int64(len(l.host) + len(l.channel) + len(l.file))
+	}
+	return i
+}
+
+func (k *kept) putOrigin(o origin) uint32 {
+	o.Provider, o.Channel = cutName(o.Provider), cutName(o.Channel)
+	i, isNew := k.origins.put(o, origin.clone)
+	if isNew {
+		k.names += int64(len(o.Provider) + len(o.Host) + len(o.Channel))
+	}
+	return i
 }
 
 func (k *kept) ref(c *citation) event.EvidenceRef {
@@ -114,12 +141,14 @@ type row struct {
 	pid     uint32
 	present uint32 // which of its kind's kept fields it has
 	at      uint32 // where their values are
+	// detected says that a rule held for it.
+	detected bool
 }
 
 func (k *kept) newRow(e *event.Event, names []string, buffer []textRef) (row, []textRef) {
 	r := row{
 		sec: e.Time.Unix(), nsec: uint32(e.Time.Nanosecond()), citation: k.cite(&e.Ref), pid: e.PID,
-		origin: k.origins.put(origin{e.Provider, e.Host, e.Channel, e.Kind, e.ID, e.Task}, origin.clone),
+		origin: k.putOrigin(origin{e.Provider, e.Host, e.Channel, e.Kind, e.ID, e.Task}),
 	}
 	buffer = k.setFields(&r, e, names, buffer)
 	return r, buffer
@@ -163,6 +192,8 @@ type mention struct {
 	host, guid                    textRef // as the first spells them
 	pid                           uint32
 	image, cmd, user              textRef
+	folded                        uint32 // children that were given up, see Shed.Leaves
+	detected                      bool   // a rule held for something it did
 }
 
 func (m *mention) first() time.Time { return time.Unix(m.firstSec, int64(m.firstNsec)).UTC() }
@@ -187,21 +218,21 @@ func compareMoments(aSec int64, aNsec uint32, bSec int64, bNsec uint32) int {
 // named is how a process is named by a record.
 type named struct{ guid, pid, image, cmd, user string }
 
-// mention takes in what e says of a process. It reports false if that is a
-// process more than may be kept.
-func (s *store) mention(e *event.Event, n named, room func() bool) bool {
+// mention takes in what e says of a process. room is asked whether one more
+// process may be kept.
+func (s *store) mention(e *event.Event, n named, detected bool, room func() bool) {
 	if n.guid == "" {
-		return true
+		return
 	}
 	b, ok := guidBytes(n.guid)
-	if !ok {
-		return true
+	if !ok || len(n.guid) > maxText {
+		return
 	}
 	sec, nsec := e.Time.Unix(), uint32(e.Time.Nanosecond())
 	i, ok := s.byGUID[b]
 	if !ok {
 		if !room() {
-			return false
+			return
 		}
 		i = s.mentions.add(mention{
 			firstSec: sec, firstNsec: nsec, lastSec: sec, lastNsec: nsec, citation: s.cite(&e.Ref),
@@ -231,7 +262,7 @@ func (s *store) mention(e *event.Event, n named, room func() bool) bool {
 	s.believe(&m.image, &m.imageAt, n.image, at)
 	s.believe(&m.cmd, &m.cmdAt, n.cmd, at)
 	s.believe(&m.user, &m.userAt, n.user, at)
-	return true
+	m.detected = m.detected || detected
 }
 
 func (s *store) believe(ref *textRef, since *int64, v string, at int64) {
@@ -242,6 +273,11 @@ func (s *store) believe(ref *textRef, since *int64, v string, at int64) {
 		*ref, *since = s.texts.put(v), at
 	}
 }
+
+// maxName bounds the length of the names of hosts, providers, channels and files.
+const maxName = 1 << 20
+
+func cutName(s string) string { return s[:min(len(s), maxName)] }
 
 // cut bounds the length of a kept value.
 func cut(v string) string {
@@ -256,8 +292,8 @@ func (s *store) channel(name string) string {
 	if k, ok := s.channels[name]; ok {
 		return k
 	}
-	k := strings.ToLower(name)
-	if len(s.channels) < maxSpellings {
+	k := strings.ToLower(cutName(name))
+	if len(s.channels) < maxSpellings && len(name) <= maxSpelling {
 		k = strings.Clone(k)
 		s.channels[strings.Clone(name)] = k
 	}
@@ -265,4 +301,7 @@ func (s *store) channel(name string) string {
 }
 
 // maxSpellings bounds the match forms of channels that are remembered.
-const maxSpellings = 1 << 10
+const (
+	maxSpellings = 1 << 10
+	maxSpelling  = 256
+)

@@ -87,6 +87,25 @@ func (t *texts) get(ref textRef) string {
 	}
 }
 
+// each calls f with every text, in the order they were put.
+func (t *texts) each(f func(ref textRef, s string)) {
+	for c, chunk := range t.chunks {
+		from := 0
+		if c == 0 {
+			from = 1
+		}
+		for from < chunk.Len() {
+			ref := textRef(c<<chunkBits | from)
+			s := t.get(ref)
+			f(ref, s)
+			from += len(s) + 1
+			for n := len(s); n >= 0x80; n >>= 7 {
+				from++
+			}
+		}
+	}
+}
+
 func (t *texts) grow() {
 	old := t.table
 	t.table = make([]textRef, max(64, 2*len(old)))
@@ -132,6 +151,7 @@ func (p *pool[T]) at(i uint32) *T { return &p.chunks[i/poolChunk][i%poolChunk] }
 // lists holds short lists of references to texts, each in one piece.
 type lists struct {
 	chunks [][]textRef
+	n      int
 }
 
 const listChunk = 1 << 14
@@ -149,6 +169,7 @@ func (l *lists) add(refs []textRef) uint32 {
 	}
 	at := uint32(last*listChunk + len(l.chunks[last]))
 	l.chunks[last] = append(l.chunks[last], refs...)
+	l.n += len(refs)
 	return at
 }
 

@@ -15,7 +15,22 @@ import (
 type Limits struct {
 	Records   int // kept records; default 4,000,000
 	Processes int // processes; default 1,000,000
+	// Hosts is how many hosts are told apart, default 100,000. Records of further
+	// ones are not taken in.
+	Hosts int
+	// HostBytes is about how much memory one host may take, default DefaultHostBytes
+	// and at most MaxHostBytes. What does not fit is given up in the order of Shed.
+	// While one host is thinned it takes up to twice as much.
+	HostBytes int64
 }
+
+// Bounds of Limits.HostBytes. Below MinHostBytes the tables by themselves are
+// more than that.
+const (
+	MinHostBytes     = 256 << 10
+	DefaultHostBytes = 64 << 20
+	MaxHostBytes     = 2 << 30
+)
 
 // Lost counts what the limits left out. Once anything is lost, the answers no
 // longer are a function of the set of events alone.
@@ -64,6 +79,13 @@ func New(l Limits) *World {
 	if l.Processes <= 0 {
 		l.Processes = 1_000_000
 	}
+	if l.Hosts <= 0 {
+		l.Hosts = 100_000
+	}
+	if l.HostBytes <= 0 {
+		l.HostBytes = DefaultHostBytes
+	}
+	l.HostBytes = min(max(l.HostBytes, MinHostBytes), MaxHostBytes)
 	return &World{
 		limits: l, ledgerKey: [2]uint64{rand.Uint64(), rand.Uint64()},
 		stores: map[string]*store{}, lowered: map[string]string{}, paths: map[string]string{},
@@ -79,7 +101,7 @@ func (w *World) Lost() Lost {
 const maxHostSpellings = 1 << 16
 
 // store returns the store of a host, nil if there is none and it is not to be
-// made.
+// made, or may not.
 func (w *World) store(host string, create bool) *store {
 	if s, ok := w.spellings.Load(host); ok {
 		return s.(*store)
@@ -89,13 +111,13 @@ func (w *World) store(host string, create bool) *store {
 	defer w.mu.Unlock()
 	s := w.stores[key]
 	if s == nil {
-		if !create {
+		if !create || len(w.stores) >= w.limits.Hosts {
 			return nil
 		}
 		s = newStore(strings.Clone(key), w.ledgerKey)
 		w.stores[s.key] = s
 	}
-	if w.spelled.Load() < maxHostSpellings {
+	if w.spelled.Load() < maxHostSpellings && len(host) <= maxSpelling {
 		w.spelled.Add(1)
 		w.spellings.Store(strings.Clone(host), s)
 	}
@@ -113,11 +135,25 @@ func (w *World) sortedStores() []*store {
 }
 
 // Add takes an event in. The event is not kept.
-func (w *World) Add(e *event.Event) {
+func (w *World) Add(e *event.Event) { w.add(e, false) }
+
+// AddDetected is Add for an event for which a rule held: its record and its
+// processes are given up last.
+func (w *World) AddDetected(e *event.Event) { w.add(e, true) }
+
+func (w *World) add(e *event.Event, detected bool) {
 	w.reset()
-	s := w.store(e.Host, true)
+	var s *store
+	if len(e.Host) <= maxText {
+		s = w.store(e.Host, true)
+	}
+	if s == nil {
+		w.lostRecords.Add(1)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer w.fit(s, false)
 	s.note(e)
 	get := e.Value
 	room := func() bool {
@@ -130,15 +166,15 @@ func (w *World) Add(e *event.Event) {
 	}
 	switch e.Kind {
 	case event.RemoteThread, event.ProcessAccess:
-		s.mention(e, named{cmpFirst(get("SourceProcessGuid"), get("SourceProcessGUID")), get("SourceProcessId"), get("SourceImage"), "", get("SourceUser")}, room)
-		s.mention(e, named{cmpFirst(get("TargetProcessGuid"), get("TargetProcessGUID")), get("TargetProcessId"), get("TargetImage"), "", get("TargetUser")}, room)
+		s.mention(e, named{cmpFirst(get("SourceProcessGuid"), get("SourceProcessGUID")), get("SourceProcessId"), get("SourceImage"), "", get("SourceUser")}, detected, room)
+		s.mention(e, named{cmpFirst(get("TargetProcessGuid"), get("TargetProcessGUID")), get("TargetProcessId"), get("TargetImage"), "", get("TargetUser")}, detected, room)
 	default:
 		if g := get("ProcessGuid"); g != "" {
-			s.mention(e, named{g, get("ProcessId"), get("Image"), "", get("User")}, room)
+			s.mention(e, named{g, get("ProcessId"), get("Image"), "", get("User")}, detected, room)
 		}
 	}
 	if e.Kind == event.ProcessCreate {
-		s.mention(e, named{get("ParentProcessGuid"), get("ParentProcessId"), get("ParentImage"), get("ParentCommandLine"), get("ParentUser")}, room)
+		s.mention(e, named{get("ParentProcessGuid"), get("ParentProcessId"), get("ParentImage"), get("ParentCommandLine"), get("ParentUser")}, detected, room)
 	}
 	names, kept := keptFields[e.Kind]
 	kept = kept && wanted(e)
@@ -147,8 +183,14 @@ func (w *World) Add(e *event.Event) {
 		s.repeated++
 		if mark >= firstKept && kept {
 			s.replace(mark-firstKept, e, names)
+			row := s.rows.at(mark - firstKept)
+			row.detected = row.detected || detected
 		}
 		return
+	}
+	if kept && s.level >= levelNoContext && !detected && isContext(e.Kind, e.Value) {
+		s.shed.Context++
+		kept = false
 	}
 	if kept && w.keptRecords.Add(1) > int64(w.limits.Records) {
 		w.keptRecords.Add(-1)
@@ -161,6 +203,7 @@ func (w *World) Add(e *event.Event) {
 	}
 	var r row
 	r, s.refs = s.newRow(e, names, s.refs)
+	r.detected = detected
 	s.seen.put(at, firstKept+s.rows.add(r))
 }
 
@@ -272,6 +315,7 @@ func (w *World) resolve() {
 	w.resolved.Store(true)
 	n := 0
 	for _, s := range w.stores {
+		w.fit(s, true)
 		n += s.rows.n
 	}
 	all := make([]Record, 0, n)

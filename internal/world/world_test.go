@@ -3,9 +3,13 @@ package world
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"ashiato/internal/event"
@@ -568,4 +572,52 @@ func TestHolesOfOneFileAreThoseOfTwo(t *testing.T) {
 			t.Fatalf("one file: %s\ntwo: %s", a, b)
 		}
 	})
+}
+
+// TestAddFromManyPlaces holds that events may be added by several goroutines at
+// once, whatever the number of them and of hosts and processors, and that the
+// World is the one of a single goroutine.
+func TestAddFromManyPlaces(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	var l log
+	for n := range 3000 {
+		host := fmt.Sprintf("Host%d", n%13)
+		var e *event.Event
+		if n%3 != 0 {
+			e = l.start(time.Duration(n)*time.Second, 1+n%200, n%50)
+		} else {
+			e = l.by(3, time.Duration(n)*time.Second, 1+n%200, "DestinationIp", fmt.Sprint(n), "Initiated", "true")
+		}
+		if n%2 == 0 {
+			host = strings.ToUpper(host)
+		}
+		e.Host, e.Ref.Host = host, host
+	}
+	limits := Limits{HostBytes: MinHostBytes}
+	one := New(limits)
+	for _, e := range l.events {
+		one.Add(e)
+	}
+	want := describeWorld(one)
+	r := rand.New(rand.NewPCG(7, 7))
+	for goroutines := 1; goroutines <= 16; goroutines++ {
+		runtime.GOMAXPROCS(1 + goroutines%4)
+		w := New(limits)
+		var wait sync.WaitGroup
+		order := r.Perm(len(l.events))
+		for g := range goroutines {
+			wait.Go(func() {
+				for i := g; i < len(order); i += goroutines {
+					w.Add(l.events[order[i]])
+				}
+			})
+		}
+		wait.Wait()
+		for _, s := range w.stores {
+			s.shed.Holes = 0 // out of order every number is a hole at first
+		}
+		if diff := cmp.Diff(want, describeWorld(w)); diff != "" {
+			t.Fatalf("%d goroutines:\n%s", goroutines, diff)
+		}
+	}
 }
