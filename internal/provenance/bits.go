@@ -2,6 +2,7 @@ package provenance
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +67,24 @@ var bitsHandoffs = []handoff{
 					}
 				}
 			}
+		},
+	},
+	{ // bitsadmin /SetNotifyCmdLine: who says what is to be run.
+		row: 22, join: "bits-command", verb: Configured, class: ClassB, latest: true, reverse: true,
+		causes: func(j *joiner, yield func(half)) {
+			for _, b := range j.bitsJobs() {
+				if b.title != "" && !strings.EqualFold(b.title, defaultJob) {
+					yield(half{key: fileKey(b.host, strings.ToLower(b.title)), t: b.first, refs: b.cited(), node: func() *Node { return j.bits(b) }})
+				}
+			}
+		},
+		effects: func(j *joiner, yield func(half)) {
+			j.asks(func(s *said) []string {
+				if a := bitsAsked(s); len(a.notify) > 0 && a.title != "" {
+					return []string{fileKey(s.process.Host, strings.ToLower(a.title))}
+				}
+				return nil
+			}, yield)
 		},
 	},
 	{ // bitsadmin /SetNotifyCmdLine: what the service runs when the job is done.
@@ -162,11 +181,12 @@ type bitsJob struct {
 	local   string
 	notify  string
 	records []*world.Record
+	said    []event.EvidenceRef // what a job without records is known from
 	first   time.Time
 }
 
 func (b *bitsJob) cited() []event.EvidenceRef {
-	var all []event.EvidenceRef
+	all := slices.Clone(b.said)
 	for _, r := range b.records {
 		all = append(all, r.Ref)
 	}
@@ -222,6 +242,7 @@ func (j *joiner) bitsJobs() []*bitsJob {
 		b.title, b.owner, b.url, b.local = cmp.Or(b.title, title), cmp.Or(b.owner, r.Get("JobOwner")), cmp.Or(b.url, r.Get("Url")), cmp.Or(b.local, r.Get("LocalName"))
 		b.records = append(b.records, r)
 	}
+	j.saidJobs()
 	j.jobs = map[event.EvidenceRef]*bitsJob{}
 	for _, b := range j.bitsFound {
 		key := b.id
@@ -234,6 +255,34 @@ func (j *joiner) bitsJobs() []*bitsJob {
 		}
 	}
 	return j.bitsFound
+}
+
+// saidJobs adds the jobs that only command lines and scripts tell of, where
+// BITS-Client's log is not kept.
+func (j *joiner) saidJobs() {
+	known := map[string]bool{}
+	for _, b := range j.bitsFound {
+		known[fileKey(b.host, strings.ToLower(b.title))] = true
+	}
+	byTitle := map[string]*bitsJob{}
+	says := slices.Clone(j.says())
+	slices.SortStableFunc(says, func(a, b said) int { return a.t.Compare(b.t) })
+	for i := range says {
+		s := &says[i]
+		a := bitsAsked(s)
+		k := fileKey(s.process.Host, strings.ToLower(a.title))
+		if a.title == "" || known[k] || strings.EqualFold(a.title, defaultJob) {
+			continue
+		}
+		b := byTitle[k]
+		if b == nil || s.t.Sub(b.first) > sameJob {
+			b = &bitsJob{host: s.process.Host, title: a.title, first: s.t}
+			byTitle[k] = b
+			j.bitsFound = append(j.bitsFound, b)
+		}
+		b.url, b.local = cmp.Or(b.url, a.url), cmp.Or(b.local, a.local)
+		b.said = append(b.said, s.refs...)
+	}
 }
 
 func (g *Graph) bits(b *bitsJob) *Node {

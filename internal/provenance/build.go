@@ -30,6 +30,10 @@ func NewBuilderLimits(w *world.World, l Limits) *Builder {
 // the event is not kept.
 func (b *Builder) Add(e *event.Event) { b.world.Add(e) }
 
+// AddDetected is Add for an event for which a rule held, which is given up last
+// where memory is short.
+func (b *Builder) AddDetected(e *event.Event) { b.world.AddDetected(e) }
+
 // Build returns the graph of all events added so far.
 func (b *Builder) Build() *Graph {
 	w := b.world
@@ -71,6 +75,7 @@ func (b *Builder) Build() *Graph {
 	j.related()
 	j.transactionEdges()
 	j.handledTasks()
+	j.gone()
 	return g
 }
 
@@ -135,6 +140,9 @@ func (g *Graph) process(p *world.Process) *Node {
 			attr("ProcessId", strconv.FormatUint(uint64(p.PID), 10))
 		}
 		attr("User", p.User)
+		if p.Folded > 0 {
+			attr("FoldedChildren", strconv.Itoa(p.Folded))
+		}
 	})
 }
 

@@ -75,8 +75,11 @@ type Node struct {
 	Attrs []event.Field
 	// First and Last bound when it was seen; both UTC.
 	First, Last time.Time
-	// Ended is when a process ended, zero if no record says so.
+	// Ended is when a process ended, or a file, unit or value was deleted that was
+	// not made again; zero if no record says so.
 	Ended time.Time
+	// Existing marks a service that was there before: it was only changed.
+	Existing bool
 	// Implied marks a node known only from another record, such as a parent
 	// whose own start was not recorded. Reason is the stable word for why, or
 	// for what a Gap stands for ("start-not-recorded", "log-cleared", …).

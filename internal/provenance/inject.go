@@ -85,9 +85,24 @@ func (j *joiner) accesses() {
 // started it.
 const newborn = 10 * time.Second
 
-// hollowed finds processes whose image was replaced as they were started: such a
-// one is what its parent made it, not the broker whose program it seems to run.
+// served are the brokers that only brokers start.
+var served = func() map[string]bool {
+	m := map[string]bool{`c:\windows\syswow64\dllhost.exe`: true}
+	for _, name := range []string{"svchost.exe", "dllhost.exe", "runtimebroker.exe", "taskhostw.exe", "backgroundtaskhost.exe", "searchprotocolhost.exe"} {
+		m[`c:\windows\system32\`+name] = true
+	}
+	return m
+}()
+
+// hollowed finds processes whose image was replaced as they were started, and
+// those of a program that only brokers start and something else did: such a one
+// is what its parent made it, not the broker whose program it seems to run.
 func (j *joiner) hollowed() {
+	for _, p := range j.processes {
+		if q := p.Parent; !p.Implied && q != nil && !q.Implied && q.Image != "" && served[p.ImageKey()] && !j.hub(q) {
+			j.units[p] = true
+		}
+	}
 	for _, r := range j.records {
 		if r.Kind == event.ProcessTamper {
 			if p := j.newborn(r); p != nil && !j.hub(p.Parent) {

@@ -93,8 +93,18 @@ func (j *joiner) join(h *handoff) {
 		}
 	})
 	slices.SortStableFunc(effects, compareHalves)
+	var after map[string][]time.Time // the effects' times by key
+	if h.skew > 0 {
+		after = map[string][]time.Time{}
+		for _, e := range effects {
+			after[e.key] = append(after[e.key], e.t)
+		}
+	}
 	for _, e := range effects {
 		fits := causesOf(h, causes[e.key], e.t)
+		if h.skew > 0 {
+			fits = inOrder(fits, e, after[e.key], h.within)
+		}
 		class := h.class
 		if len(fits) > 1 {
 			class = ClassC
@@ -113,6 +123,23 @@ func (j *joiner) join(h *handoff) {
 			}
 		}
 	}
+}
+
+// inOrder leaves out of the causes of an effect those that came after it, if the
+// same cause has an effect that followed it: then the clocks agree, and this
+// effect is another one's.
+func inOrder(fits []half, e half, effects []time.Time, within time.Duration) []half {
+	var kept []half
+	for _, c := range fits {
+		if c.t.After(e.t.Add(slack)) {
+			i := sort.Search(len(effects), func(i int) bool { return !effects[i].Before(c.t.Add(-slack)) })
+			if i < len(effects) && effects[i].Sub(c.t) <= within {
+				continue
+			}
+		}
+		kept = append(kept, c)
+	}
+	return kept
 }
 
 // causesOf returns the causes, sorted by time, that fit an effect at t: one, or

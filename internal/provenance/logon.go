@@ -374,6 +374,10 @@ var logonHandoffs = []handoff{
 	{
 		row: 16, join: "explicit-credentials", verb: LoggedOn, class: ClassB, within: maxSkew, skew: maxSkew,
 		causes: func(j *joiner, yield func(half)) {
+			located := map[string]bool{}
+			for _, host := range j.addresses {
+				located[host] = true
+			}
 			for _, r := range j.records {
 				if r.Kind != event.LogonExplicit {
 					continue
@@ -388,7 +392,12 @@ var logonHandoffs = []handoff{
 					continue
 				}
 				user := strings.ToLower(r.Get("TargetUserName"))
-				for _, from := range []string{world.HostKey(r.Host), ""} {
+				// A host whose address is known is not who came from another one.
+				from := []string{world.HostKey(r.Host), "-", ""}
+				if located[world.HostKey(r.Host)] {
+					from = from[:2]
+				}
+				for _, from := range from {
 					yield(half{
 						key: name + "|" + user + "|" + from, t: r.Time, refs: []event.EvidenceRef{r.Ref},
 						node: func() *Node { return j.process(p) },
@@ -402,10 +411,14 @@ var logonHandoffs = []handoff{
 					return
 				}
 				user := strings.ToLower(cmp.Or(s.record.Get("TargetUserName"), s.record.Get("SubjectUserName")))
+				// Where the session's address is known to be a host's, only that
+				// host's own record will do.
+				from := "-"
+				if a := address(s.record.Get("IpAddress")); a != "" {
+					from = j.addresses[a]
+				}
 				yield(half{
-					// Where the session's address is known to be a host's, only
-					// that host's own record will do.
-					key: shortName(s.host) + "|" + user + "|" + j.addresses[address(s.record.Get("IpAddress"))], t: s.t, refs: s.refs(),
+					key: shortName(s.host) + "|" + user + "|" + from, t: s.t, refs: s.refs(),
 					node: func() *Node { return j.sessionNode(s) },
 				})
 			})

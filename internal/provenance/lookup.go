@@ -54,6 +54,10 @@ type Graph struct {
 	applications map[string][]*world.Process
 	hubs         map[string]bool       // match forms of images whose fan-out was measured
 	sessions     map[string][]sighting // by host; see SessionsAt
+	outputs      map[NodeID][]*write   // by process, see DrawOutputs
+	callers      map[string][]*session // address|port that a session was opened from; see caller
+	// arrivals are records of comings by remote desktop, by terminalKey; see departed.
+	arrivals map[string][]*world.Record
 }
 
 type edgeKey struct {
@@ -137,6 +141,9 @@ func (g *Graph) Cut() Cut {
 	c.Records, c.Processes = l.Records, l.Processes
 	return c
 }
+
+// Shed returns what of the records was given up to keep hosts within their memory.
+func (g *Graph) Shed() world.Shed { return g.world.Shed() }
 
 // add returns the node of that id, made by fill if it is new, seen at t by the
 // record at ref.

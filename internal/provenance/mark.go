@@ -101,6 +101,17 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		g.markRegistry(r, actor, &m)
 	case event.NetworkConnect:
 		edge(g.again(idOf(actor), func() *Edge { return g.connect(r) }))
+		// What a broker connects to, or accepts, is whose logon it is.
+		if s := g.caller(r); s != nil && (actor == nil || actor.Hub) {
+			if n := g.nodes[s.id()]; n != nil {
+				node(n)
+				for _, x := range g.in[n.ID] {
+					if x.Verb == LoggedOn {
+						edge(x)
+					}
+				}
+			}
+		}
 		node(actor)
 	case event.DNSQuery:
 		edge(g.again(idOf(actor), func() *Edge { return g.resolved(r) }))
@@ -178,8 +189,19 @@ func (g *Graph) Mark(e *event.Event) Mark {
 			}
 		}
 		node(actor)
+	case event.LogonPrivilege, event.Logoff:
+		luid := r.Get("TargetLogonId")
+		if e.Kind == event.LogonPrivilege {
+			luid = r.Get("SubjectLogonId")
+		}
+		if s := g.sessionAt(r.Host, luid, r.Time); s != nil {
+			node(g.sessionNode(s))
+		}
 	case event.RemoteDesktop:
-		if r.Get("IpAddress") != "" {
+		switch from := g.departed(r); {
+		case from != nil:
+			node(g.desktop(from))
+		case r.Get("IpAddress") != "":
 			node(g.desktop(r))
 		}
 	case event.ShareAccess:
@@ -206,9 +228,13 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		reason := map[event.Kind]string{event.LogCleared: "log-cleared", event.SensorLoss: "sensor-loss", event.SensorState: "sensor-stopped"}[e.Kind]
 		channel := e.Channel
 		key := reason + "|" + strings.ToLower(channel) + "|" + r.Time.Format(event.TimeFormat)
-		node(g.add(id(Gap, r.Host, key), Gap, r.Host, r.Time, ref, func(n *Node) {
+		gap := g.add(id(Gap, r.Host, key), Gap, r.Host, r.Time, ref, func(n *Node) {
 			n.Label, n.Path, n.Reason = channel, channel, reason
-		}))
+		})
+		node(gap)
+		if e.Kind == event.LogCleared {
+			edge(g.cleared(r, gap))
+		}
 	}
 	node(actor)
 	if m.Node == "" {
@@ -219,6 +245,73 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		m.Node = id(Host, r.Host, "")
 	}
 	return m
+}
+
+// cleared joins the clearing of a log to who did it: the process that the record
+// names, from Windows 11 on, or the logon session from another machine.
+func (g *Graph) cleared(r *world.Record, gap *Node) *Edge {
+	f := fact{to: gap, verb: Deleted, class: ClassA, skeleton: true, t: r.Time, refs: []event.EvidenceRef{r.Ref}}
+	if p := g.world.ByStartKey(r.Host, r.Number("ClientProcessStartKey")); p != nil {
+		f.from, f.join = g.process(p), "start-key"
+	} else if p := g.world.At(r.Host, uint32(r.Number("ClientProcessId")), r.Time); p != nil && r.Number("ClientProcessId") != 0 {
+		f.from, f.join = g.process(p), "client-pid"
+	} else if s := g.sessionOf(r); s != nil {
+		f.from, f.join = g.sessionNode(s), "logon-id"
+	} else {
+		return nil
+	}
+	f.corroborates = gap != nil && f.from != nil && g.edges[edgeKey{f.from.ID, gap.ID, Deleted}] != nil
+	return g.link(f)
+}
+
+// caller returns the session that a connection was made for: its 4624 has the
+// client's address and port. It returns nil if there is none.
+func (g *Graph) caller(r *world.Record) *session {
+	if g.callers == nil {
+		g.callers = map[string][]*session{}
+		for _, k := range sortedKeys(g.logons) {
+			for _, s := range g.logons[k] {
+				if from, ok := s.from(); ok && s.remote && !slices.Contains(g.callers[from], s) {
+					g.callers[from] = append(g.callers[from], s)
+				}
+			}
+		}
+	}
+	// Of a connection that came in, records put either end first.
+	for _, end := range []string{
+		address(r.Get("SourceIp")) + "|" + r.Get("SourcePort"), address(r.Get("DestinationIp")) + "|" + r.Get("DestinationPort"),
+	} {
+		for _, s := range g.callers[end] {
+			if s.t.Sub(r.Time).Abs() <= maxSkew {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// departed returns the record of the coming by remote desktop whose end, or whose
+// being left, r records (TerminalServices 23, 24), nil if r is of neither.
+func (g *Graph) departed(r *world.Record) *world.Record {
+	if r.ID != 23 && r.ID != 24 {
+		return nil
+	}
+	if g.arrivals == nil {
+		g.arrivals = map[string][]*world.Record{}
+		for _, x := range g.world.Records() {
+			if x.Kind == event.RemoteDesktop && (x.ID == 21 || x.ID == 25) && g.elsewhere(x.Host, x.Get("IpAddress")) {
+				k := terminalKey(x.Host, x.Get("TerminalSessionId"), x.Get("User"))
+				g.arrivals[k] = append(g.arrivals[k], x)
+			}
+		}
+	}
+	var last *world.Record
+	for _, x := range g.arrivals[terminalKey(r.Host, r.Get("TerminalSessionId"), r.Get("User"))] {
+		if !x.Time.After(r.Time) {
+			last = x
+		}
+	}
+	return last
 }
 
 // again draws a record's arrow unless the graph has it already.
@@ -322,6 +415,10 @@ func (g *Graph) markFile(r *world.Record, actor *Node) ([]*Edge, *Node) {
 	if e != nil {
 		edges = append(edges, e)
 	}
+	// One of many that are drawn as their folder.
+	if x := g.edges[edgeKey{actor.ID, id(Folder, r.Host, world.Dir(g.world.PathOn(r.Host, path))), verb}]; x != nil {
+		edges = append(edges, x)
+	}
 	for _, at := range g.on(r.Host, g.world.PathOn(r.Host, path), r.Time) {
 		if x := g.edges[edgeKey{actor.ID, idOf(at.node), Wrote}]; x != nil {
 			edges = append(edges, x)
@@ -378,6 +475,19 @@ func (g *Graph) markRegistry(r *world.Record, actor *Node, m *Mark) {
 		}
 		show(n, Configured, true, true)
 		return
+	}
+	if name := world.CachedTask(object); name != "" && (actor == nil || actor.Hub) {
+		// The scheduler keeps its books: that is the task's.
+		if n := g.nodes[id(Task, r.Host, strings.ToLower(world.TaskName(name)))]; n != nil {
+			n.Evidence = cite(n.Evidence, r.Ref, MaxNodeEvidence)
+			m.Node = n.ID
+			for _, x := range g.in[n.ID] {
+				if x.Verb == Registered || x.Verb == Configured {
+					m.Edges = append(m.Edges, x)
+				}
+			}
+			return
+		}
 	}
 	n := g.value(r.Host, object, r.Time, ref)
 	if n != nil {

@@ -1,6 +1,7 @@
 package provenance
 
 import (
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -64,22 +65,76 @@ func (j *joiner) transactionEdges() {
 		if p.Implied || p.Parent == nil || !installerServer(p.Parent) || installerServer(p) || world.Base(p.ImageKey()) == "msiexec.exe" {
 			continue
 		}
-		list := byHost[world.HostKey(p.Host)]
-		end := sort.Search(len(list), func(i int) bool { return list[i].from.After(p.Start.Add(slack)) })
-		var open []*transaction
-		for i := end - 1; i >= max(0, end-maxOpen) && len(open) < maxGuesses; i-- {
-			if !list[i].until.Before(p.Start) {
-				open = append(open, list[i])
-			}
-		}
+		open, class := openAt(byHost[world.HostKey(p.Host)], p.Start)
 		for _, t := range open {
-			class := ClassB
-			if len(open) > 1 {
-				class = ClassC
-			}
 			j.link(fact{
 				from: j.installer(t), to: j.process(p), verb: RanAs, class: class, skeleton: true, join: "installer-child",
 				t: p.Start, refs: refs(t.refs, p.Evidence),
+			})
+		}
+	}
+	j.installed(byHost)
+}
+
+// openAt returns the transactions of a host, sorted by beginning, that were open
+// at t, and how sure it is that what the service did then was for one of them.
+func openAt(list []*transaction, t time.Time) ([]*transaction, Class) {
+	end := sort.Search(len(list), func(i int) bool { return list[i].from.After(t.Add(slack)) })
+	var open []*transaction
+	for i := end - 1; i >= max(0, end-maxOpen) && len(open) < maxGuesses; i-- {
+		if !list[i].until.Before(t) {
+			open = append(open, list[i])
+		}
+	}
+	if len(open) > 1 {
+		return open, ClassC
+	}
+	return open, ClassB
+}
+
+// installed joins transactions to the files that the installer's service wrote
+// in them, if those were used or the graph knows them for another reason, and to
+// the services and tasks that it registered. An installation writes thousands of
+// files of which nothing comes.
+func (j *joiner) installed(byHost map[string][]*transaction) {
+	for _, k := range j.order {
+		for i := range j.written[k] {
+			w := &j.written[k][i]
+			if w.process == nil || !installerServer(w.process) || j.nodes[j.writeID(w)] == nil {
+				continue
+			}
+			open, class := openAt(byHost[world.HostKey(w.record.Host)], w.t)
+			for _, t := range open {
+				file, _ := j.wrote(w, true)
+				j.link(fact{
+					from: j.installer(t), to: file, verb: Wrote, class: class, skeleton: true, join: "installer-file",
+					t: w.t, refs: refs(t.refs, w.refs),
+				})
+			}
+		}
+	}
+	var units []*Edge
+	for _, e := range j.edges {
+		if to := j.nodes[e.To]; e.Verb == Registered && e.Class == ClassA && (to.Kind == Service || to.Kind == Task) {
+			units = append(units, e)
+		}
+	}
+	slices.SortFunc(units, CompareEdges)
+	server := map[NodeID]bool{}
+	for _, p := range j.processes {
+		if installerServer(p) {
+			server[processID(p)] = true
+		}
+	}
+	for _, e := range units {
+		if !server[e.From] {
+			continue
+		}
+		open, class := openAt(byHost[world.HostKey(j.nodes[e.To].Host)], e.First)
+		for _, t := range open {
+			j.link(fact{
+				from: j.installer(t), to: j.nodes[e.To], verb: Registered, class: class, skeleton: true, join: "installer-unit",
+				t: e.First, refs: refs(t.refs, e.Evidence),
 			})
 		}
 	}

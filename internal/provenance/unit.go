@@ -236,7 +236,11 @@ func (j *joiner) serviceEdges(services []service) {
 			}
 			j.creator(n, r)
 		}
-		j.claimed(n, claims[fileKey(s.Host, s.Key())], s.Installs)
+		own := claims[fileKey(s.Host, s.Key())]
+		j.claimed(n, own, s.Installs)
+		n.Existing = slices.ContainsFunc(own, func(c claim) bool { return c.change }) &&
+			!slices.ContainsFunc(own, func(c claim) bool { return !c.change }) &&
+			!slices.ContainsFunc(s.Installs, func(r *world.Record) bool { return r.Kind == event.ServiceInstall })
 		program, _ := world.SplitCommand(s.ImagePath)
 		j.registeredFile(n, program, first, "service-image")
 		j.registeredFile(n, s.DLL, first, "service-dll")
@@ -269,6 +273,7 @@ func (j *joiner) serviceEdges(services []service) {
 				continue
 			}
 			n.setAttr("ImagePath", c.command)
+			n.Existing = c.change
 			j.link(fact{
 				from: j.process(c.process), to: n, verb: verb, class: ClassA, skeleton: true,
 				join: "command-line", t: c.t, refs: c.refs,

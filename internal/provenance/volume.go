@@ -152,6 +152,7 @@ func (j *joiner) volumes() {
 			}
 		}
 	}
+	j.carriedFiles()
 }
 
 // sameSerial joins a volume to itself on the next host it is attached to. A
@@ -186,6 +187,71 @@ func (j *joiner) sameSerial() {
 			j.link(fact{
 				from: j.volume(a), to: j.volume(b), verb: Attached, class: ClassA, skeleton: true,
 				join: "volume-serial", t: list[i].from, refs: refs(a.Evidence, b.Evidence),
+			})
+		}
+	}
+}
+
+// carriedFiles joins a file that was used from a volume to the writing of it on
+// the host that the volume was at before: same serial number, same path, and not
+// known to be of another content.
+func (j *joiner) carriedFiles() {
+	type view struct {
+		volume *world.Volume
+		mount  *world.Mount
+	}
+	bySerial := map[string][]view{}
+	for _, v := range j.w.Volumes() {
+		if v.Synthetic {
+			continue
+		}
+		for i := range v.Mounts {
+			if m := v.Mounts[i]; m.Letter != 0 && !m.Guessed {
+				bySerial[v.Serial] = append(bySerial[v.Serial], view{v, m})
+			}
+		}
+	}
+	for _, n := range j.Nodes() {
+		if n.Kind != File {
+			continue
+		}
+		key := j.w.PathOn(n.Host, n.Path)
+		l, ok := world.Letter(key)
+		if !ok || l == 'c' || j.lastWrite(n.Host, key, n.First) != nil {
+			continue
+		}
+		for _, in := range slices.Clone(j.in[n.ID]) {
+			from := j.nodes[in.From]
+			if in.Verb != Contains || in.Class > ClassB || from.Kind != Volume {
+				continue
+			}
+			var last *write
+			for _, v := range bySerial[from.Attr("Serial")] {
+				if world.HostKey(v.volume.Host) == world.HostKey(n.Host) {
+					continue
+				}
+				w := j.lastWrite(v.volume.Host, string(v.mount.Letter)+key[1:], n.First)
+				if w == nil || w.t.Before(v.mount.From.Add(-slack)) || !v.mount.To.IsZero() && w.t.After(v.mount.To.Add(slack)) || last != nil && !w.t.After(last.t) {
+					continue
+				}
+				last = w
+			}
+			if last == nil {
+				continue
+			}
+			hash := contentHash(n.Attr("Hashes"))
+			for _, e := range j.out[n.ID] {
+				if to := j.nodes[e.To]; hash == "" && e.Verb == Executed && to.Kind == Process {
+					hash = contentHash(to.Attr("Hashes"))
+				}
+			}
+			if hash != "" && last.hash != "" && differ(hash, last.hash) {
+				continue // written again since, somewhere else
+			}
+			old, _ := j.wrote(last, true)
+			j.link(fact{
+				from: old, to: n, verb: Copied, class: ClassB, skeleton: true, join: "carried-file",
+				t: in.First, refs: refs(last.refs, in.Evidence),
 			})
 		}
 	}

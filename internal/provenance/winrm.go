@@ -2,6 +2,7 @@ package provenance
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"ashiato/internal/event"
@@ -21,8 +22,12 @@ var winrmHandoffs = []handoff{
 					continue
 				}
 				host := j.machine(connectionHost(r.Get("Connection")), r.Host)
-				if p := j.w.At(r.Host, r.PID, r.Time); p != nil && host != "" {
-					yield(half{key: host, t: r.Time, refs: []event.EvidenceRef{r.Ref}, node: func() *Node { return j.process(p) }})
+				p := j.w.At(r.Host, r.PID, r.Time)
+				if p == nil || host == "" {
+					continue
+				}
+				for _, user := range j.shellUsers(p, host) {
+					yield(half{key: host + "|" + user, t: r.Time, refs: []event.EvidenceRef{r.Ref}, node: func() *Node { return j.process(p) }})
 				}
 			}
 		},
@@ -34,8 +39,12 @@ var winrmHandoffs = []handoff{
 			j.asks(func(s *said) []string {
 				var keys []string
 				for _, name := range remoteShellHosts(s) {
-					if host := j.machine(name, s.process.Host); host != "" {
-						keys = append(keys, host)
+					host := j.machine(name, s.process.Host)
+					if host == "" {
+						continue
+					}
+					for _, user := range j.shellUsers(s.process, host) {
+						keys = append(keys, host+"|"+user)
 					}
 				}
 				return keys
@@ -45,12 +54,78 @@ var winrmHandoffs = []handoff{
 	},
 }
 
+// The users of remote shells under which either side is looked for: anyone, where
+// the client may have given credentials that no record shows, and unknown, where
+// the shell's record does not name its user.
+const (
+	anyUser     = "*"
+	unknownUser = "?"
+)
+
 func remoteShells(j *joiner, yield func(half)) {
 	for _, p := range j.processes {
-		if !p.Implied && shellHost(p) {
-			yield(half{key: world.HostKey(p.Host), t: p.Start, refs: p.Evidence, node: func() *Node { return j.process(p) }})
+		if p.Implied || !shellHost(p) {
+			continue
+		}
+		user := unknownUser
+		if s := j.sessionAt(p.Host, p.LogonID, p.Start); s != nil && s.record.Get("TargetUserName") != "" {
+			user = shellUser(s.record.Get("TargetUserName"))
+		} else if p.User != "" && !machineAccount(p.User) {
+			user = shellUser(p.User)
+		}
+		for _, user := range []string{user, anyUser} {
+			yield(half{key: world.HostKey(p.Host) + "|" + user, t: p.Start, refs: p.Evidence, node: func() *Node { return j.process(p) }})
 		}
 	}
+}
+
+func shellUser(user string) string {
+	name, _, _ := strings.Cut(accountName(user), "@")
+	return strings.ToLower(name)
+}
+
+// shellUsers returns as whom p may have opened a remote shell on a host: as
+// itself, or as the account whose credentials it gave for that host. If it says
+// that it has other credentials and no record shows which, as anyone.
+func (j *joiner) shellUsers(p *world.Process, host string) []string {
+	if j.given == nil {
+		j.given, j.others = map[*world.Process][]*world.Record{}, map[*world.Process]bool{}
+		says := j.says()
+		for i := range says {
+			s := &says[i]
+			if strings.Contains(s.lower, "-cred") || strings.Contains(s.lower, "winrs") && (strings.Contains(s.lower, "-u") || strings.Contains(s.lower, "/u")) {
+				j.others[s.process] = true
+			}
+		}
+		for _, r := range j.records {
+			if r.Kind == event.LogonExplicit {
+				if q, _ := j.w.Actor(r); q != nil {
+					j.given[q] = append(j.given[q], r)
+				}
+			}
+		}
+	}
+	users, other := []string{unknownUser}, j.others[p]
+	add := func(user string) {
+		if user = shellUser(user); user != "" && !slices.Contains(users, user) {
+			users = append(users, user)
+		}
+	}
+	for _, r := range j.given[p] {
+		if j.machine(r.Get("TargetServerName"), p.Host) == host {
+			add(r.Get("TargetUserName"))
+			other = false
+		}
+	}
+	if p.User == "" || machineAccount(p.User) {
+		other = true
+	} else {
+		add(p.User)
+	}
+	if other {
+		return []string{anyUser}
+	}
+	return users
 }
 
 // shellHost reports whether p hosts a remote shell: of one session, so that what
