@@ -15,8 +15,9 @@ import (
 // Phase is a part of an intrusion: the steps of the story that serve one end.
 type Phase struct {
 	// Key is the stable word: "entry", "execution", "privilege-escalation",
-	// "defence-evasion", "persistence", "mining", "impact",
-	// "credential-access", "lateral-movement".
+	// "defence-evasion", "persistence", "mining", "impact", "credential-access",
+	// "lateral-movement", "collection", "exfiltration", "command-and-control",
+	// "discovery".
 	Key string
 	// Steps are the numbers of its steps, ascending, and First is when the
 	// first of them began.
@@ -29,22 +30,25 @@ type Phase struct {
 // a behaviour, and evasion is a tactic of nearly everything.
 var (
 	phasesOfBehaviours = []string{
-		"lateral-movement", "mining", "impact", "credential-access", "persistence",
-		"defence-evasion", "privilege-escalation", "entry", "execution",
+		"lateral-movement", "mining", "impact", "credential-access", "exfiltration",
+		"collection", "command-and-control", "persistence", "defence-evasion",
+		"privilege-escalation", "entry", "execution", "discovery",
 	}
 	phasesOfTactics = []string{
-		"lateral-movement", "impact", "credential-access", "persistence",
-		"privilege-escalation", "entry", "execution", "defence-evasion",
+		"lateral-movement", "impact", "credential-access", "exfiltration", "collection", "persistence",
+		"privilege-escalation", "entry", "execution", "discovery", "defence-evasion",
 	}
 )
 
 // phaseOfBehaviour maps the stable words of Step.Behaviours. Words that occur in
 // any phase, such as a known hash or a dropped program, are not in it.
 var phaseOfBehaviour = map[string]string{
+	"remote-logon":        "entry",
 	"usb-script":          "entry",
 	"script-execution":    "execution",
 	"download":            "execution",
 	"auto-elevation":      "privilege-escalation",
+	"elevation":           "privilege-escalation",
 	"mock-folder":         "privilege-escalation",
 	"side-load":           "privilege-escalation",
 	"uac-bypass":          "privilege-escalation",
@@ -52,6 +56,7 @@ var phaseOfBehaviour = map[string]string{
 	"defender-exclusion":  "defence-evasion",
 	"defense-tampering":   "defence-evasion",
 	"hidden-files":        "defence-evasion",
+	"injection":           "defence-evasion",
 	"log-cleared":         "defence-evasion",
 	"persistence":         "persistence",
 	"service-dll":         "persistence",
@@ -63,6 +68,10 @@ var phaseOfBehaviour = map[string]string{
 	"impact":              "impact",
 	"lateral-movement":    "lateral-movement",
 	"usb-spread":          "lateral-movement",
+	"collection":          "collection",
+	"discovery":           "discovery",
+	"exfiltration":        "exfiltration",
+	"tunnel":              "command-and-control",
 }
 
 // phaseOfTactic maps ATT&CK's tactics, for rules without a behaviour. Several
@@ -78,6 +87,9 @@ var phaseOfTactic = map[string]string{
 	"credential-access":    "credential-access",
 	"impact":               "impact",
 	"lateral-movement":     "lateral-movement",
+	"collection":           "collection",
+	"discovery":            "discovery",
+	"exfiltration":         "exfiltration",
 }
 
 // phaseOfStory maps sentences that tell of a phase without a detection.

@@ -286,6 +286,7 @@ type builder struct {
 	core   map[provenance.NodeID]bool      // what carries the story
 	after  map[provenance.NodeID]bool      // of those, what alerts led to
 	shown  map[provenance.NodeID]bool      // core and context
+	beside map[provenance.NodeID]bool      // of the context, processes that the story's started
 	told   map[*provenance.Edge]bool       // arrows that show an alert
 }
 
@@ -554,13 +555,16 @@ const (
 	maxSiblings  = 12
 	maxAddresses = 4
 	maxFiles     = 6
+	// maxGenerations is how many generations of children that did nothing of note
+	// are drawn below a process of the story.
+	maxGenerations = 3
 )
 
 // context adds what stands beside the story: the broker that started a process,
 // children that did nothing of note, and where a process wrote or connected to.
 // What does not fit is counted in Cut.
 func (b *builder) context(i *Incident) {
-	b.shown = map[provenance.NodeID]bool{}
+	b.shown, b.beside = map[provenance.NodeID]bool{}, map[provenance.NodeID]bool{}
 	ids := make([]provenance.NodeID, 0, len(b.core))
 	for id := range b.core {
 		b.shown[id] = true
@@ -583,25 +587,53 @@ func (b *builder) context(i *Incident) {
 		room--
 		b.shown[id] = true
 	}
-	for _, id := range ids {
-		n := b.g.Node(id)
-		var parents, children, files, addresses int
-		for _, e := range b.g.In(id) {
-			if from := b.g.Node(e.From); from.Kind == provenance.Process && from.Hub && e.Verb == provenance.Started {
-				add(e.From, &parents, 1)
+	// What a process of the story started that did nothing of note is drawn, and
+	// what that started in turn: looking around, say.
+	type step struct {
+		id    provenance.NodeID
+		depth int
+	}
+	queue := make([]step, len(ids))
+	for i, id := range ids {
+		queue[i] = step{id, 0}
+	}
+	for len(queue) > 0 {
+		at := queue[0]
+		queue = queue[1:]
+		n := b.g.Node(at.id)
+		var parents, children, sources, files, values, addresses int
+		if at.depth == 0 {
+			for _, e := range b.g.In(at.id) {
+				switch from := b.g.Node(e.From); {
+				case from.Kind == provenance.Process && from.Hub && e.Verb == provenance.Started:
+					add(e.From, &parents, 1)
+				case from.Kind == provenance.File && carries(e) && n.Kind == provenance.Process:
+					// What it ran, loaded or opened, wherever that came from.
+					add(e.From, &sources, maxFiles)
+				}
 			}
 		}
 		if n.Hub {
 			continue
 		}
-		for _, e := range b.g.Out(id) {
+		if b.joined {
+			b.g.DrawOutputs(at.id)
+		}
+		for _, e := range b.g.Out(at.id) {
 			switch to := b.g.Node(e.To); {
 			case e.Verb == provenance.Attached && to.Kind == provenance.Host:
 				add(e.To, &parents, 2)
 			case e.Verb == provenance.Started && to.Kind == provenance.Process && !to.Hub:
-				add(e.To, &children, maxSiblings)
-			case to.Kind == provenance.File && !e.Skeleton && e.Verb == provenance.Wrote:
+				if before := b.shown[e.To]; !before && at.depth < maxGenerations {
+					if add(e.To, &children, maxSiblings); b.shown[e.To] {
+						b.beside[e.To] = true
+						queue = append(queue, step{e.To, at.depth + 1})
+					}
+				}
+			case (to.Kind == provenance.File || to.Kind == provenance.Folder) && !e.Skeleton && e.Verb == provenance.Wrote:
 				add(e.To, &files, maxFiles)
+			case to.Kind == provenance.RegistryValue && e.Verb == provenance.Configured:
+				add(e.To, &values, maxFiles)
 			case to.Kind == provenance.Address || to.Kind == provenance.Domain:
 				add(e.To, &addresses, maxAddresses)
 			}
@@ -629,7 +661,7 @@ func (b *builder) collect(i *Incident) {
 	slices.Sort(i.Hosts)
 	for _, n := range i.Nodes {
 		for _, e := range b.g.Out(n.ID) {
-			if !b.shown[e.To] || !b.core[e.From] && !b.core[e.To] && !b.told[e] {
+			if !b.shown[e.To] || !b.core[e.From] && !b.core[e.To] && !b.told[e] && !b.beside[n.ID] {
 				continue
 			}
 			i.Edges = append(i.Edges, e)
@@ -785,13 +817,16 @@ func (b *builder) remains(i *Incident) {
 		}
 	}
 	for _, n := range i.Nodes {
-		if !b.core[n.ID] || deleted[n.ID] {
+		if !b.core[n.ID] || deleted[n.ID] && !b.madeAgain(n.ID) || n.Kind != provenance.Process && !n.Ended.IsZero() {
 			continue
 		}
 		kind := ""
 		switch n.Kind {
 		case provenance.Service:
 			kind = "service"
+			if n.Existing {
+				kind = "service-change"
+			}
 		case provenance.Task:
 			kind = "task"
 		case provenance.WMI:
@@ -818,7 +853,26 @@ func (b *builder) remains(i *Incident) {
 	})
 }
 
-var persistenceOrder = []string{"service", "task", "consumer", "run-key", "exclusion", "folder", "file"}
+// madeAgain reports whether something was made after, or at the same time as, it
+// was deleted: an overwriting is recorded as both.
+func (b *builder) madeAgain(id provenance.NodeID) bool {
+	var gone, made time.Time
+	for _, e := range b.g.In(id) {
+		switch e.Verb {
+		case provenance.Deleted:
+			if e.Last.After(gone) {
+				gone = e.Last
+			}
+		case provenance.Wrote, provenance.Renamed, provenance.Copied, provenance.Registered, provenance.Configured:
+			if e.Last.After(made) {
+				made = e.Last
+			}
+		}
+	}
+	return !made.IsZero() && !made.Before(gone)
+}
+
+var persistenceOrder = []string{"service", "service-change", "task", "consumer", "run-key", "exclusion", "folder", "file"}
 
 // gaps lists what was not seen on the incident's hosts in its time, and the
 // processes of its story whose start no record shows.

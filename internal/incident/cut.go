@@ -11,8 +11,9 @@ import (
 
 // Action is one thing to do against an intrusion.
 type Action struct {
-	// Kind is the stable word for it: "delete-service", "delete-task",
-	// "delete-value", "delete-consumer", "delete-file".
+	// Kind is the stable word for it: "delete-service", "restore-service" (one that
+	// was there before), "delete-task", "delete-value", "delete-consumer",
+	// "delete-file".
 	Kind string
 	Node provenance.NodeID // what it is done to
 	// Severs are the persistence objects that start nothing harmful any more once
@@ -116,7 +117,11 @@ func smallestCut(nodes []*provenance.Node, edges []*provenance.Edge, left []Pers
 	}
 	for i, t := range triggers {
 		if !severed[i] {
-			actions = append(actions, Action{Kind: starters[kind[t].Kind], Node: t, Severs: []provenance.NodeID{t}})
+			does := starters[kind[t].Kind]
+			if kind[t].Existing {
+				does = "restore-service" // it is somebody else's
+			}
+			actions = append(actions, Action{Kind: does, Node: t, Severs: []provenance.NodeID{t}})
 		}
 	}
 	slices.SortFunc(actions, func(a, b Action) int {

@@ -29,7 +29,8 @@ type Impact struct {
 // Exposure is an account whose credentials may have been stolen.
 type Exposure struct {
 	provenance.Session
-	// Reader is the process that opened the memory, and Time when.
+	// Reader is the process that opened the memory or wrote it to a file, and Time
+	// when; it is the file if who wrote it is not known.
 	Reader provenance.NodeID
 	Time   time.Time
 }
@@ -61,9 +62,15 @@ func (b *builder) impact(i *Incident) Impact {
 			reads[k] = t
 		}
 	}
+	writer := map[provenance.NodeID]provenance.NodeID{}
 	for _, e := range i.Edges {
 		if !b.core[e.From] {
 			continue
+		}
+		if from := b.g.Node(e.From); e.Verb == provenance.Wrote && from.Kind == provenance.Process {
+			if have, ok := writer[e.To]; !ok || e.From < have {
+				writer[e.To] = e.From
+			}
 		}
 		switch to := b.g.Node(e.To); {
 		case e.Verb == provenance.Hid:
@@ -74,7 +81,7 @@ func (b *builder) impact(i *Incident) Impact {
 	}
 	for _, d := range i.Detections {
 		if d.Rule.Behaviour == credentialTheft && slices.ContainsFunc(d.Rule.Attack, func(t string) bool { return t == "T1003.001" || t == "T1003" }) {
-			note(d.Node, d.Event.Host, d.Event.Time)
+			note(cmp.Or(writer[d.Node], d.Node), d.Event.Host, d.Event.Time)
 		}
 	}
 	for id := range hid {

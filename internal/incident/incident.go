@@ -85,7 +85,7 @@ type Step struct {
 // Persistence is something left behind that starts by itself.
 type Persistence struct {
 	Node provenance.NodeID
-	Kind string // "service", "task", "consumer", "run-key", "exclusion", "folder", "file"
+	Kind string // "service", "service-change" (one that was there before), "task", "consumer", "run-key", "exclusion", "folder", "file"
 }
 
 // Incident is one intrusion.

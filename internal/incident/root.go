@@ -35,7 +35,10 @@ func init() {
 // entry says how the outside world may have come in at a node, and how telling
 // that is: 0 for a typed entry, 1 for a person's own start of a program, 2 for
 // "it was there before". last is whether nothing leads further back.
-func (b *builder) entry(n *provenance.Node, last bool) (kind RootKind, rank int, ok bool) {
+//
+// via is the arrow by which the search came to the node, nil at its start. A
+// service that did no more than open a pipe was made to: it let nobody in.
+func (b *builder) entry(n *provenance.Node, via *provenance.Edge, last bool) (kind RootKind, rank int, ok bool) {
 	switch n.Kind {
 	case provenance.Volume:
 		return RootVolume, 0, true
@@ -52,7 +55,7 @@ func (b *builder) entry(n *provenance.Node, last bool) (kind RootKind, rank int,
 			return RootDownload, 0, true
 		}
 	case provenance.Process:
-		if exposed[world.Base(world.PathKey(n.Path))] {
+		if exposed[world.Base(world.PathKey(n.Path))] && (via == nil || via.Join != "pipe-name") {
 			return RootService, 0, true
 		}
 		if n.Implied {
@@ -199,7 +202,7 @@ func (b *builder) search(s source, found map[provenance.NodeID]*candidate) {
 			}
 			heap.Push(f, next)
 		}
-		kind, rank, ok := b.entry(n, last)
+		kind, rank, ok := b.entry(n, l.via, last)
 		if !ok {
 			continue
 		}

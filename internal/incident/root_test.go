@@ -44,6 +44,15 @@ func TestRoots(t *testing.T) {
 			l.start(10, 9, `C:\Windows\System32\inetsrv\w3wp.exe`, "w3wp", `C:\Windows\System32\svchost.exe`)
 			l.detect(l.start(11, 10, cmd, "cmd /c whoami", `C:\Windows\System32\inetsrv\w3wp.exe`), detect.High, "")
 		}, incident.RootService, "w3wp.exe", incident.Certain},
+		{"a network service that was made to open a pipe", func(l *log) {
+			const spooler, worker = `C:\Windows\System32\spoolsv.exe`, `C:\Windows\System32\inetsrv\w3wp.exe`
+			l.start(8, 7, spooler, "spoolsv", `C:\Windows\System32\services.exe`)
+			l.start(10, 9, worker, "w3wp", `C:\Windows\System32\svchost.exe`)
+			l.start(11, 10, `C:\lift.exe`, "lift", worker)
+			l.sysmon(17, "ProcessGuid", guid(11), "ProcessId", "1011", "Image", `C:\lift.exe`, "PipeName", `\lift\pipe\spoolss`)
+			l.sysmon(18, "ProcessGuid", guid(8), "ProcessId", "1008", "Image", spooler, "PipeName", `\lift\pipe\spoolss`)
+			l.detect(l.start(12, 11, cmd, "cmd", `C:\lift.exe`), detect.High, "")
+		}, incident.RootService, "w3wp.exe", incident.Certain},
 		{"a person", func(l *log) {
 			l.start(10, 1, cmd, "cmd", explorer)
 			l.detect(l.start(11, 10, `C:\x.exe`, "x", cmd), detect.High, "")

@@ -356,6 +356,10 @@ func (t *teller) edge(e *provenance.Edge) {
 	case provenance.Created:
 		t.into("folder-created", string(e.From), e, e.From, t.name(e.To))
 	case provenance.Wrote, provenance.Hid, provenance.Renamed, provenance.Deleted:
+		if to == provenance.Gap {
+			t.into("log-cleared-by", both, e, e.From, t.name(e.To))
+			return
+		}
 		t.fileEdge(e, from, to)
 	case provenance.Excluded:
 		t.into("excluded", string(t.origin(e.From)), e, t.origin(e.From), t.name(e.To))
@@ -476,6 +480,9 @@ func (t *teller) fileEdge(e *provenance.Edge, from, to provenance.NodeKind) {
 		return
 	case from == provenance.BITS:
 		t.into("fetched", string(actor), e, actor, t.name(e.To))
+		return
+	case from == provenance.Installer:
+		t.into("wrote", string(actor), e, actor, t.name(e.To))
 		return
 	case from != provenance.Process:
 		t.into("renamed", string(e.From), e, "", t.name(e.To))
@@ -797,6 +804,8 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		return "logged-on-as", []string{actor, n.Host, things}
 	case "content-copied":
 		return "content-copied", []string{t.name(c.edges[0].From), things}
+	case "log-cleared-by":
+		return "log-cleared-by", []string{actor, things, g.Node(c.edges[0].To).Host}
 	case "logged-on":
 		n := g.Node(c.edges[0].From)
 		if n.Attr("LogonProcessName") != "" {
@@ -835,6 +844,11 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 				return "download-executed", []string{things}
 			}
 			return "file-executed", []string{things}
+		}
+		if !slices.ContainsFunc(c.edges, func(e *provenance.Edge) bool {
+			return e.Verb == provenance.Executed || e.Verb == provenance.Interpreted
+		}) {
+			return "file-opened", []string{things, actor}
 		}
 		return "file-ran", []string{things, actor}
 	}
@@ -908,7 +922,7 @@ func (t *teller) registered(c *chapter) (string, []string) {
 		if e.Verb == provenance.Registered {
 			changed = false
 		}
-		if k := t.kind(e.From); k == provenance.Process || k == provenance.Logon {
+		if k := t.kind(e.From); k == provenance.Process || k == provenance.Logon || k == provenance.Installer {
 			if by == "" || e.Verb == provenance.Registered {
 				by = t.name(t.behalf(e.From))
 				if n := t.b.g.Node(e.From); k == provenance.Logon && n.Path != "" && n.Path != n.Label {
@@ -988,7 +1002,7 @@ var unitRan = map[provenance.NodeKind]string{
 func (t *teller) ran(c *chapter) (string, []string) {
 	unit, process := "", t.name(c.actor)
 	kind := "service"
-	dll := ""
+	dll, file := "", ""
 	for _, e := range c.edges {
 		switch e.Verb {
 		case provenance.RanAs:
@@ -1005,10 +1019,20 @@ func (t *teller) ran(c *chapter) (string, []string) {
 			}
 		case provenance.Loaded:
 			dll = t.name(e.From)
+		case provenance.Executed, provenance.Interpreted:
+			file = t.name(e.From)
 		}
 	}
-	if unit == "" {
-		return "started", []string{process, dll}
+	if unit == "" { // told where it was asked for
+		switch {
+		case dll != "":
+			return "loaded", []string{process, dll}
+		case file != "":
+			return "file-ran", []string{file, process}
+		case len(c.also) > 0:
+			return "connected", []string{process, list(c.also)}
+		}
+		return "file-executed", []string{process}
 	}
 	switch {
 	case dll != "" && len(c.also) > 0:
@@ -1080,7 +1104,7 @@ func (i *Incident) StepArgs(s Step, l i18n.Lang) []string {
 // titleOrder are the behaviours that a title tells of, in its order; the first
 // of a row that was seen speaks for the row.
 var titleOrder = [][]string{
-	{"mock-folder", "uac-bypass", "auto-elevation", "side-load"},
+	{"mock-folder", "uac-bypass", "auto-elevation", "elevation", "side-load"},
 	{"defender-exclusion", "defense-tampering"},
 	{"credential-theft"},
 	{"log-cleared"},
@@ -1088,6 +1112,8 @@ var titleOrder = [][]string{
 	{"service-and-task", "service-persistence", "task-persistence", "persistence"},
 	{"lateral-movement"},
 	{"usb-spread"},
+	{"exfiltration"},
+	{"impact"},
 }
 
 // titleSubjects are the behaviours that say what an intrusion is after, most

@@ -38,7 +38,7 @@ const maxItems = 12
 
 // actionOrder is the order of the actions: first what spreads it, then what
 // starts it again, then what hides it, then the rest.
-var actionOrder = []string{"volume", "service", "task", "consumer", "run-key", "exclusion", "file", "folder", "unhide"}
+var actionOrder = []string{"volume", "service", "service-change", "task", "consumer", "run-key", "exclusion", "file", "folder", "unhide"}
 
 // actions are what to do first, by host.
 func (d *Document) actions(inc *incident.Incident, left []leftView) []actionView {
@@ -95,7 +95,7 @@ func (d *Document) actions(inc *incident.Incident, left []leftView) []actionView
 			continue // goes with its volume
 		}
 		name := label(n)
-		if l.Kind == "service" && n.Label != "" {
+		if (l.Kind == "service" || l.Kind == "service-change") && n.Label != "" {
 			name = n.Label
 		}
 		add(l.Kind, n.Host, itemView{Name: name})

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"slices"
 	"strings"
 
 	"ashiato/internal/diagram"
@@ -75,7 +76,8 @@ func unitName(n *provenance.Node) string {
 	return label(n)
 }
 
-// exposureView is one account whose credentials may have been stolen.
+// exposureView is one account whose credentials may have been stolen on a host,
+// in however many sessions.
 type exposureView struct {
 	incident.Exposure
 	By *provenance.Node
@@ -84,7 +86,9 @@ type exposureView struct {
 func exposures(inc *incident.Incident) []exposureView {
 	var out []exposureView
 	for _, x := range inc.Impact.Exposed {
-		out = append(out, exposureView{x, node(inc, x.Reader)})
+		if !slices.ContainsFunc(out, func(v exposureView) bool { return v.User == x.User && v.Host == x.Host }) {
+			out = append(out, exposureView{x, node(inc, x.Reader)})
+		}
 	}
 	return out
 }
@@ -100,7 +104,7 @@ func (t *textWriter) impact(inc *incident.Incident) {
 			}
 			t.printf("  - %s: %s\n", l.T("impact.reached"), strings.Join(hosts, ", "))
 		}
-		for i, x := range m.Exposed {
+		for i, x := range exposures(inc) {
 			if i == 0 {
 				t.printf("  - %s:\n", l.T("impact.exposed"))
 			}

@@ -164,18 +164,19 @@ type (
 		Edges []jsonEdge `json:"edges"`
 	}
 	jsonNode struct {
-		ID      text       `json:"id"`
-		Kind    string     `json:"kind"`
-		Host    text       `json:"host"`
-		Label   text       `json:"label"`
-		Path    text       `json:"path,omitempty"`
-		Attrs   []jsonAttr `json:"attrs,omitempty"`
-		First   jsonTime   `json:"first"`
-		Last    jsonTime   `json:"last"`
-		Ended   *jsonTime  `json:"ended,omitempty"`
-		Implied bool       `json:"implied,omitempty"`
-		Reason  text       `json:"reason,omitempty"`
-		Hub     bool       `json:"hub,omitempty"`
+		ID       text       `json:"id"`
+		Kind     string     `json:"kind"`
+		Host     text       `json:"host"`
+		Label    text       `json:"label"`
+		Path     text       `json:"path,omitempty"`
+		Attrs    []jsonAttr `json:"attrs,omitempty"`
+		First    jsonTime   `json:"first"`
+		Last     jsonTime   `json:"last"`
+		Ended    *jsonTime  `json:"ended,omitempty"`
+		Existing bool       `json:"existing,omitempty"`
+		Implied  bool       `json:"implied,omitempty"`
+		Reason   text       `json:"reason,omitempty"`
+		Hub      bool       `json:"hub,omitempty"`
 		// What the node came of, and how many such there are.
 		Origins     []jsonOrigin `json:"origins,omitempty"`
 		OriginCount int          `json:"origin_count,omitempty"`
@@ -468,7 +469,7 @@ func (d *Document) jsonIncident(inc *incident.Incident) jsonIncident {
 	for _, n := range sortedNodes(inc) {
 		node := jsonNode{
 			ID: text(n.ID), Kind: n.Kind.String(), Host: text(n.Host), Label: text(n.Label), Path: text(n.Path),
-			First: jsonTime(n.First), Last: jsonTime(n.Last), Implied: n.Implied, Reason: text(n.Reason), Hub: n.Hub, Evidence: refs(n.Evidence),
+			First: jsonTime(n.First), Last: jsonTime(n.Last), Existing: n.Existing, Implied: n.Implied, Reason: text(n.Reason), Hub: n.Hub, Evidence: refs(n.Evidence),
 		}
 		if !n.Ended.IsZero() {
 			ended := jsonTime(n.Ended)
