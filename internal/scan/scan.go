@@ -139,6 +139,13 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 				cut.Records, cut.Processes, cut.Nodes, cut.Edges),
 		})
 	}
+	if shed := graph.Shed(); shed.Records() > 0 {
+		problems = append(problems, source.Problem{
+			Kind: source.TooLarge, Offset: -1, Count: 1, Lost: shed.Records(),
+			Detail: fmt.Sprintf("a host's part of the joins is full: of %d records of context, %d repeats, %d processes that did nothing, %d records of processes long ended, %d of the oldest records and %d processes only their number is kept; scan a shorter span, or raise --joins-memory",
+				shed.Context, shed.Repeats, shed.Leaves, shed.Ended, shed.Oldest, shed.Processes),
+		})
+	}
 	detections := unique(c.detections)
 	all := incident.Build(graph, detections, incident.Options{Pins: opt.Pins})
 	r := &Result{Changes: incident.Changes(opt.Earlier, all), Problems: problems, Gaps: graph.Gaps()}
@@ -172,6 +179,17 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 }
 
 func (c *collector) add(kept []*event.Event, found []detect.Detection, told []correlation.Observation, filtered int) {
+	detected := make(map[*event.Event]bool, len(found))
+	for i := range found {
+		detected[found[i].Event] = true
+	}
+	for _, e := range kept { // hosts have locks of their own
+		if detected[e] {
+			c.builder.AddDetected(e)
+		} else {
+			c.builder.Add(e)
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.filtered += int64(filtered)
@@ -181,7 +199,6 @@ func (c *collector) add(kept []*event.Event, found []detect.Detection, told []co
 		c.state.Add(o)
 	}
 	for _, e := range kept {
-		c.builder.Add(e)
 		c.kinds.add(e)
 		if e.Flags&(event.BadChecksum|event.Carved) != 0 {
 			continue // what damage may have invented does not widen the picture
