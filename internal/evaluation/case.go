@@ -43,7 +43,8 @@ type Scenario struct {
 	// How the case differs from the scenario: other hosts, another time.
 	hosts map[string]string
 	shift time.Duration
-	pids  uint32 // what was added to process ids
+	pids  uint32            // what was added to process ids
+	guids map[string]string // ProcessGuids in lower case → what they became
 }
 
 type label struct {
@@ -56,7 +57,7 @@ type label struct {
 // are normalised here.
 func FromScenario(b *scenario.Built) *Case {
 	c := &Case{Name: strings.TrimSuffix(b.Name, ".txtar")}
-	c.include(b, 0, nil, false)
+	c.include(b, 0, nil, nil)
 	c.finish()
 	return c
 }
@@ -64,11 +65,11 @@ func FromScenario(b *scenario.Built) *Case {
 // Interleave puts two built scenarios on the same hosts: the second one's first
 // host becomes the first one's, and so on, and its clock is set so that it begins
 // the given time after the first one's attack. The second one's background stays
-// away, since a machine has one, and its process ids are others, since one machine
-// gives each to one process at a time.
+// away, since a machine has one, its process ids are others, since one machine
+// gives each to one process at a time, and its boots are the host's.
 func Interleave(a, b *scenario.Built, after time.Duration) *Case {
 	c := &Case{Name: strings.TrimSuffix(a.Name, ".txtar") + " + " + strings.TrimSuffix(b.Name, ".txtar")}
-	c.include(a, 0, nil, false)
+	c.include(a, 0, nil, nil)
 	ours, theirs := hostsOf(a.Events), hostsOf(b.Events)
 	rename := map[string]string{}
 	for i, h := range theirs {
@@ -77,7 +78,9 @@ func Interleave(a, b *scenario.Built, after time.Duration) *Case {
 		}
 	}
 	shift := attackStart(a).Add(after).Sub(attackStart(b))
-	c.include(b, shift, rename, true)
+	c.include(b, shift, rename, &rebooter{
+		ours: bootsOf(a), theirs: bootsOf(b), rename: rename, shift: shift, guids: map[string]string{}, keys: map[uint64]uint64{},
+	})
 	c.finish()
 	return c
 }
@@ -113,7 +116,9 @@ const renumber = 10_000_000
 // elsewhere keeps the process ids of several scenarios on one host apart.
 const elsewhere = 1 << 20
 
-func (c *Case) include(b *scenario.Built, shift time.Duration, rename map[string]string, second bool) {
+// include adds a scenario; second is how its processes are changed, nil for the
+// first one.
+func (c *Case) include(b *scenario.Built, shift time.Duration, rename map[string]string, second *rebooter) {
 	n := len(c.Scenarios)
 	if c.labels == nil {
 		c.labels = map[*event.Event]label{}
@@ -121,7 +126,7 @@ func (c *Case) include(b *scenario.Built, shift time.Duration, rename map[string
 	s := Scenario{Name: b.Name, Root: b.Root, Handoffs: b.Handoffs, known: true, records: map[scenario.RecordKey]*event.Event{}, hosts: rename, shift: shift}
 	for _, original := range b.Events {
 		l, _ := b.Label(original)
-		if second && !l.Attack {
+		if second != nil && !l.Attack {
 			continue
 		}
 		key := scenario.KeyOf(original)
@@ -135,7 +140,11 @@ func (c *Case) include(b *scenario.Built, shift time.Duration, rename map[string
 			e.Host, e.Ref.Host = to, to
 			e.Ref.RecordID += uint64(n) * renumber
 		}
-		if second {
+		if second != nil {
+			for i := range e.Data {
+				f := &e.Data[i]
+				f.Value = second.field(original.Host, f.Name, f.Value, original.Time)
+			}
 			moveProcesses(e)
 			renameHosts(e, rename)
 		}
@@ -144,8 +153,8 @@ func (c *Case) include(b *scenario.Built, shift time.Duration, rename map[string
 		c.labels[e] = label{n, l.Attack, l.Step}
 		s.records[key] = e
 	}
-	if second {
-		s.pids = elsewhere
+	if second != nil {
+		s.pids, s.guids = elsewhere, second.guids
 	}
 	c.Scenarios = append(c.Scenarios, s)
 }
@@ -187,7 +196,9 @@ func moveProcesses(e *event.Event) {
 	}
 	for i := range e.Data {
 		f := &e.Data[i]
-		if !strings.Contains(strings.ToLower(f.Name), "processid") {
+		// Windows Installer's fields have no names; the second is its client's id.
+		client := e.Provider == "MsiInstaller" && (e.ID == 1040 || e.ID == 1042) && i == 1
+		if !client && !strings.Contains(strings.ToLower(f.Name), "processid") {
 			continue
 		}
 		if hex, ok := strings.CutPrefix(strings.ToLower(f.Value), "0x"); ok {

@@ -246,8 +246,10 @@ func (s *Score) root(c *Case, sc *Scenario, index *index, main *incident.Inciden
 	}
 	want := index.nodes(sc, sc.Root.Subject)
 	exact := func(r incident.Root) bool {
-		if len(sc.Root.Records) == 0 {
-			return r.Kind == incident.RootBeforeRecord
+		// What no record shows is rightly said to lie before the recording, unless
+		// what it did names it all the same.
+		if len(sc.Root.Records) == 0 && r.Kind == incident.RootBeforeRecord {
+			return true
 		}
 		return string(r.Kind) == sc.Root.Kind && slices.Contains(want, r.Node)
 	}

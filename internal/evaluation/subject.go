@@ -1,6 +1,7 @@
 package evaluation
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,7 +50,8 @@ var kinds = map[string][]provenance.NodeKind{
 // nodes returns the nodes that stand for a subject, sorted: usually one or none.
 func (x *index) nodes(sc *Scenario, s subject) []provenance.NodeID {
 	if s.Kind == "process" && s.GUID != "" {
-		if id, ok := x.byGUID[strings.ToLower(s.GUID)]; ok {
+		guid := strings.ToLower(s.GUID)
+		if id, ok := x.byGUID[cmp.Or(sc.guids[guid], guid)]; ok {
 			return []provenance.NodeID{id}
 		}
 	}
@@ -83,7 +85,12 @@ func (x *index) is(sc *Scenario, n *provenance.Node, s subject) bool {
 	switch n.Kind {
 	case provenance.Process:
 		pid, _ := strconv.ParseUint(n.Attr("ProcessId"), 10, 32)
-		return uint32(pid) == s.PID+sc.pids && s.PID != 0 && n.First.Sub(s.Start.Add(sc.shift)).Abs() <= 3*time.Second
+		if uint32(pid) != s.PID+sc.pids || s.PID == 0 {
+			return false
+		}
+		since := n.First.Sub(s.Start.Add(sc.shift))
+		// One whose start is not recorded is first heard of at any time later.
+		return since.Abs() <= 3*time.Second || n.Implied && since > 0 && world.PathKey(n.Path) == world.PathKey(s.Path)
 	case provenance.File, provenance.Folder, provenance.RegistryValue:
 		return world.PathKey(n.Path) == world.PathKey(s.Path) && s.Path != ""
 	case provenance.Service:

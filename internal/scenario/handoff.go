@@ -107,9 +107,10 @@ type pipeServer struct {
 }
 
 // brokers start programs on behalf of others: whose child a process is tells
-// nothing about why it was started.
+// nothing about why it was started. The host of a remote shell (wsmprovhost.exe)
+// is none: there is one for each shell, and what it starts is its own.
 var brokers = words(`system services.exe svchost.exe wininit.exe winlogon.exe lsass.exe smss.exe csrss.exe userinit.exe
-	explorer.exe runtimebroker.exe taskhostw.exe dllhost.exe sihost.exe wmiprvse.exe scrcons.exe msiexec.exe wsmprovhost.exe`)
+	explorer.exe runtimebroker.exe taskhostw.exe dllhost.exe sihost.exe wmiprvse.exe scrcons.exe msiexec.exe`)
 
 // interpreters are the programs that run, or open with what it carries, a file
 // that is their argument: any, or those with the extensions.
