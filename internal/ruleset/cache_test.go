@@ -54,8 +54,8 @@ func load(t testing.TB, opt Options, cached bool) *Set {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if set.Cached != cached {
-		t.Fatalf("from the cache: %v, want %v", set.Cached, cached)
+	if set.cached != cached {
+		t.Fatalf("from the cache: %v, want %v", set.cached, cached)
 	}
 	return set
 }
@@ -318,7 +318,7 @@ func TestCacheTrust(t *testing.T) {
 			t.Fatal(s.what, err)
 		}
 		set, err := Load(opt)
-		if err != nil || set.Cached || len(set.Rules) == 0 {
+		if err != nil || set.cached || len(set.Rules) == 0 {
 			t.Errorf("%s: %+v, %v", s.what, set, err)
 		}
 		if err := s.undo(); err != nil {

@@ -70,8 +70,8 @@ type Set struct {
 	// Problems are the rules, tests and indicators that were left out, each
 	// naming its file and line.
 	Problems []error
-	// Cached tells that the rules were compiled by an earlier run.
-	Cached bool
+
+	cached bool // the rules were compiled by an earlier run
 }
 
 // ErrNoRules says that a folder or file given for rules holds none.
@@ -131,7 +131,7 @@ func Load(opt Options) (*Set, error) {
 		}
 		if k, keyErr = key(opt, counts, set.Hash); keyErr == nil {
 			if c, err := loadCached(opt.Cache, k); err == nil {
-				set.Cached = true
+				set.cached = true
 				set.take(c, in)
 				return set, nil
 			}

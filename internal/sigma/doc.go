@@ -4,6 +4,7 @@
 //
 // Use: Parse each file, Compile the rules into an Engine, take one Matcher per
 // goroutine from it, and Match events that went through normalisation.
+// AppendCompiled and ReadCompiled keep an Engine between runs.
 //
 // Guarantees. Nothing in a rule is silently ignored: what is not understood or
 // not supported is an *Error with file, rule, line and column, and the rule is

@@ -462,8 +462,7 @@ const (
 	filterBits = 17      // of the largest filter: 16 KiB
 )
 
-// newGramIndex returns the index of literals of two bytes and more in fields of
-// a kind.
+// newGramIndex returns the index of literals of two bytes and more in a field.
 func (e *Engine) newGramIndex(seed fieldSeed, needles []gramEntry) *gramIndex {
 	if len(needles) == 0 {
 		return nil
@@ -592,19 +591,25 @@ func (m *Matcher) searchKeywords(k *fieldIndex) {
 			m.find(k.grams, int32(first+i))
 		}
 	}
-	for _, v := range []string{m.event.Host, m.event.UserSID} { // for the others see searchWay
-		if len(v) >= least {
-			m.find(k.grams, m.addText(v))
+	texts := systemTexts(m.event)
+	for _, f := range texts[wayTexts:] {
+		if len(f.Value) >= least {
+			m.find(k.grams, m.addText(f.Value))
 		}
 	}
 }
+
+// wayTexts is how many of the systemTexts, the first of them, all events of a way
+// have alike: the provider and the channel.
+const wayTexts = 2
 
 // searchWay makes candidates of the rules whose witness is in what all events of
 // the way have alike. It comes before everything else that makes candidates.
 func (m *Matcher) searchWay(w *way) {
 	if !w.searched && w.keys.grams != nil {
-		for _, v := range []string{m.event.Provider, m.event.Channel} {
-			m.find(w.keys.grams, m.addText(v))
+		texts := systemTexts(m.event)
+		for _, f := range texts[:wayTexts] {
+			m.find(w.keys.grams, m.addText(f.Value))
 		}
 		w.named = slices.Clone(m.list)
 	}

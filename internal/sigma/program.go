@@ -34,13 +34,13 @@ type compiledTest struct {
 	kind  testKind
 	how   how
 	shape globShape // of byExact to byShape
+	want  bool      // existsTest
 	slot  int32     // -1 for keywords
 	id    int32     // of byExact, byTail and byExt, within the slot
 	// lit is the literal of byExact to byShape, folded, and for byGlob one that is
 	// in every folded value for which the test holds; empty if there is none.
 	lit  literal
 	more *detail // nil for byExact to byShape, null and exists
-	want bool    // existsTest
 }
 
 // detail is what only some tests have.
@@ -69,7 +69,10 @@ type detail struct {
 
 // numeric reads what a numberTest compares in a value.
 func (t *detail) numeric(value string) (number, bool) {
-	return (&test{part: t.part}).numeric(value)
+	if t.part != noPart {
+		return t.part.of(value)
+	}
+	return parseNumber(value)
 }
 
 // expression is a regular expression that is compiled when it is first needed.
