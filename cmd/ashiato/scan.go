@@ -28,6 +28,7 @@ import (
 	"ashiato/internal/scan"
 	"ashiato/internal/sigma"
 	"ashiato/internal/sigma/correlation"
+	"ashiato/internal/world"
 )
 
 // scanFlags are the flags of `ashiato scan` as typed.
@@ -50,6 +51,7 @@ type scanFlags struct {
 	quiet    bool
 	jobs     int
 	memory   string
+	joins    string
 	groups   int
 
 	ruleCache string
@@ -101,6 +103,7 @@ Exit status: 0 nothing at or above --min-severity, 1 something found,
 	fl.StringVar(&f.previous, "previous", "", "say what became of the incidents in this `file`, the JSON of an earlier scan")
 	fl.BoolVar(&f.quiet, "quiet", false, "show no progress")
 	fl.StringVar(&f.memory, "correlation-memory", formatSize(correlation.DefaultRule), "let each correlation hold events of this `size`, as in 256M")
+	fl.StringVar(&f.joins, "joins-memory", formatSize(world.DefaultHostBytes), "let the joins hold what takes this `size` of each host, as in 256M")
 	fl.IntVar(&f.groups, "correlation-groups", correlation.DefaultGroups, "let each correlation hold this `many` groups")
 	fl.StringVar(&f.ruleCache, "rule-cache", "", "keep compiled rules for the next run in this `folder`, or off (default: in the user's cache folder)")
 	fl.IntVar(&f.jobs, "jobs", 0, "read this `many` files or parts at once (default: one per processor)")
@@ -138,6 +141,10 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 		return fmt.Errorf("--jobs %d: must not be negative", f.jobs)
 	}
 	limits, err := correlationLimits(f.memory, f.groups)
+	if err != nil {
+		return err
+	}
+	joins, err := parseSize("--joins-memory", f.joins, world.MinHostBytes, world.MaxHostBytes)
 	if err != nil {
 		return err
 	}
@@ -179,7 +186,7 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	progress := newProgress(cmd.ErrOrStderr(), f.quiet)
 	result, err := scan.Run(cmd.Context(), scan.Options{
 		Paths: paths, Engine: set.Engine, Since: since, Until: until, Hosts: f.hosts, MinSeverity: minimum,
-		Jobs: f.jobs, Correlations: limits, Evidence: f.report != "", Progress: progress.update,
+		Jobs: f.jobs, Limits: world.Limits{HostBytes: joins}, Correlations: limits, Evidence: f.report != "", Progress: progress.update,
 		Pins: pins, Earlier: earlier,
 	})
 	progress.done()
