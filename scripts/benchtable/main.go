@@ -37,8 +37,8 @@ var bars = []bar{
 	{"internal/sigma.Compile", "cpu-ms/op", 300, "start-up: compiling them (1.5 s with reading)"},
 	{"internal/sigma.ReadCompiled", "cpu-ms/op", 200, "start-up from compiled rules"},
 	{"internal/source/evtx.Read", "records/cpu-s", 300_000, "EVTX, dense files"},
-	{"internal/scan.Stages/dense/detect", "events/cpu-s", 120_000, "EVTX to detections, all rules, dense files"},
-	{"internal/scan.Stages/day/detect", "events/cpu-s", 120_000, "EVTX to detections, all rules, a quiet day"},
+	{"internal/scan.Stages/dense/public/detect", "events/cpu-s", 120_000, "EVTX to detections, all rules, dense files"},
+	{"internal/scan.Stages/day/public/detect", "events/cpu-s", 120_000, "EVTX to detections, all rules, a quiet day"},
 	{"internal/provenance.Build", "events/s", 100_000, "joins and graph"},
 	{"internal/provenance.Recordings", "MB/Mevents", 64, "live memory of the joins"},
 }
