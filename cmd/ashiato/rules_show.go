@@ -55,7 +55,7 @@ func showRule(cmd *cobra.Command, r *detect.Rule, lang string) error {
 	if !ok {
 		text = r.Texts["en"]
 	}
-	for _, p := range []string{text.Meaning, text.Check, text.Benign, text.Action} {
+	for _, p := range []string{text.Meaning, text.Why, text.Check, text.Benign, text.Action} {
 		if p != "" {
 			fmt.Fprintf(out, "\n%s\n", printable(p))
 		}

@@ -52,7 +52,8 @@ type Texts map[string]RuleText
 // RuleText is what a rule says to a person, in one language.
 type RuleText struct {
 	Title   string // one line: what happened
-	Meaning string // what it means and why it matters
+	Meaning string // what it means
+	Why     string // why it matters: what follows if it is what it looks like; may be empty
 	Check   string // what to check next
 	Benign  string // which benign cause is likely
 	Action  string // what to do

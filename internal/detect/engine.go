@@ -226,6 +226,7 @@ func fromIndicator(i *ioc.Indicator) *Rule {
 		d.Texts[string(lang)] = RuleText{
 			Title:   lang.T("ioc."+string(i.Kind.Group())+".title", kind, i.Value),
 			Meaning: lang.T("ioc."+string(i.Kind.Group())+".meaning", about, i.File),
+			Why:     lang.T("ioc." + string(i.Kind.Group()) + ".why"),
 			Check:   lang.T("ioc." + string(i.Kind.Group()) + ".check"),
 			Benign:  lang.T("ioc." + string(i.Kind.Group()) + ".benign"),
 			Action:  lang.T("ioc." + string(i.Kind.Group()) + ".action"),

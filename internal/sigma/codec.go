@@ -23,7 +23,7 @@ import (
 
 // CompiledVersion is the version of the form that AppendCompiled writes. It must
 // change with the form and with the meaning of what is written.
-const CompiledVersion = 1
+const CompiledVersion = 2
 
 // AppendCompiled appends an engine, and correlations of its rules in the order of
 // Correlate, to dst.
@@ -388,7 +388,7 @@ func codeRuleText(w *wire.Coder, r *Rule) {
 	w.String(&r.Extension.Name)
 	w.Strings(&r.Extension.Aliases)
 	w.String(&r.Extension.Behaviour)
-	wire.Map(w, &r.Extension.Texts, 5, codeText)
+	wire.Map(w, &r.Extension.Texts, 6, codeText)
 	wire.List(w, &r.Warnings, 1, func(w *wire.Coder, e **Error) { wire.Optional(w, e, CodeError) })
 	if !slices.Contains(levels, r.Level) {
 		w.Failf("unknown level %q", r.Level)
@@ -402,7 +402,7 @@ func codeLogSource(w *wire.Coder, l *LogSource) {
 }
 
 func codeText(w *wire.Coder, t *Text) {
-	for _, s := range []*string{&t.Title, &t.Meaning, &t.Check, &t.Benign, &t.Action} {
+	for _, s := range []*string{&t.Title, &t.Meaning, &t.Why, &t.Check, &t.Benign, &t.Action} {
 		w.String(s)
 	}
 }

@@ -52,7 +52,7 @@ ashiato:
   aliases: [old]
   behaviour: some-behaviour
   texts:
-    en: {title: t, meaning: m, check: c, benign: b, action: a}
+    en: {title: t, meaning: m, why: w, check: c, benign: b, action: a}
     ja: {title: t, meaning: m, check: c, benign: b, action: a}
     ko: {title: t, meaning: m, check: c, benign: b, action: a}
 ---

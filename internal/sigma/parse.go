@@ -347,11 +347,11 @@ func readTexts(x *Extension, n *node) *fault {
 			return faultf(lang.value.at, "the texts of %s must be a map, not %s", lang.key, lang.value.kind)
 		}
 		var t Text
-		parts := map[string]*string{"title": &t.Title, "meaning": &t.Meaning, "check": &t.Check, "benign": &t.Benign, "action": &t.Action}
+		parts := map[string]*string{"title": &t.Title, "meaning": &t.Meaning, "why": &t.Why, "check": &t.Check, "benign": &t.Benign, "action": &t.Action}
 		for _, p := range lang.value.keys {
 			to := parts[p.key]
 			if to == nil {
-				return faultf(p.at, "unknown key %q in the texts of %s", p.key, lang.key).withHint("known are title, meaning, check, benign, action")
+				return faultf(p.at, "unknown key %q in the texts of %s", p.key, lang.key).withHint("known are title, meaning, why, check, benign, action")
 			}
 			if p.value.kind != scalarNode || strings.TrimSpace(p.value.text) == "" {
 				return faultf(p.value.at, "%s must be a text", p.key)

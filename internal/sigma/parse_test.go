@@ -135,7 +135,7 @@ ashiato:
   aliases: [DefenseEvasion/EDR.WindowDefender.M11093]
   behaviour: mock-folder
   texts:
-    ja: {title: あ, meaning: い, check: う, benign: え, action: お}
+    ja: {title: あ, meaning: い, why: え, check: う, benign: え, action: お}
 `))
 	if len(errs) > 0 {
 		t.Fatal(errs)

@@ -71,7 +71,7 @@ type Extension struct {
 
 // Text is what a rule says to people in one language.
 type Text struct {
-	Title, Meaning, Check, Benign, Action string
+	Title, Meaning, Why, Check, Benign, Action string // Why may be empty
 }
 
 // Base returns the rule's file name without folder and extension.

@@ -115,7 +115,7 @@ func (b *Builder) Edge(from provenance.NodeID, verb provenance.Verb, to provenan
 // Rule makes a rule with texts in three languages.
 func Rule(id, name string, severity detect.Severity, attack, en, ja, ko string, aliases ...string) *detect.Rule {
 	text := func(title, meaning string) detect.RuleText {
-		return detect.RuleText{Title: title, Meaning: meaning, Check: "Check: " + title, Benign: "Benign: " + title, Action: "Action: " + title}
+		return detect.RuleText{Title: title, Meaning: meaning, Why: "Why: " + title, Check: "Check: " + title, Benign: "Benign: " + title, Action: "Action: " + title}
 	}
 	return &detect.Rule{
 		ID: id, Name: name, Aliases: aliases, Title: en, Severity: severity, Attack: strings.Fields(attack),
