@@ -152,7 +152,7 @@ ashiato:
 	}
 	want := sigma.Extension{
 		Name: "DefenseEvasion/Ashiato.MockFolder.M1001", Aliases: []string{"DefenseEvasion/EDR.WindowDefender.M11093"}, Behaviour: "mock-folder",
-		Texts: map[string]sigma.Text{"ja": {Title: "あ", Meaning: "い", Check: "う", Benign: "え", Action: "お"}},
+		Texts: map[string]sigma.Text{"ja": {Title: "あ", Meaning: "い", Why: "え", Check: "う", Benign: "え", Action: "お"}},
 	}
 	if d := cmp.Diff(want, r.Extension); d != "" {
 		t.Error(d)
