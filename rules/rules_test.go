@@ -120,8 +120,11 @@ func TestRulesAreComplete(t *testing.T) {
 		for lang, script := range scripts {
 			x := r.Extension.Texts[lang]
 			for field, text := range map[string]string{
-				"title": x.Title, "meaning": x.Meaning, "check": x.Check, "benign": x.Benign, "action": x.Action,
+				"title": x.Title, "meaning": x.Meaning, "why": x.Why, "check": x.Check, "benign": x.Benign, "action": x.Action,
 			} {
+				if n := len([]rune(text)); n > 600 {
+					t.Errorf("%s: text %s.%s has %d characters; nobody reads as many", r.File, lang, field, n)
+				}
 				if !strings.ContainsFunc(text, func(c rune) bool { return unicode.In(c, script...) }) {
 					t.Errorf("%s: text %s.%s is missing or not in its language: %q", r.File, lang, field, text)
 				}
