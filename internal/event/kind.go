@@ -6,10 +6,11 @@ import "fmt"
 type Kind uint8
 
 // The kinds. The comment names the records that map to each; the tables are in
-// package normalize.
+// package normalize. The sensor's records have Sysmon's ids where Sysmon has the
+// like, see docs/formats/sensor-events.md.
 const (
 	Other            Kind = iota // any record without a kind of its own
-	ProcessCreate                // Sysmon 1, Security 4688
+	ProcessCreate                // Sysmon 1, Security 4688, the sensor's 1
 	ProcessTerminate             // Sysmon 5, Security 4689
 	ProcessAccess                // Sysmon 10
 	ProcessTamper                // Sysmon 25
@@ -23,8 +24,8 @@ const (
 	FileDelete                   // Sysmon 23, 26
 	FileExecutable               // Sysmon 29: a program was written, whatever its extension
 	FileBlocked                  // Sysmon 27, 28
-	FileRename                   // the sensor's rename events
-	FileAttribute                // the sensor's attribute changes
+	FileRename                   // the sensor's 110: a file or folder got another name or place
+	FileAttribute                // the sensor's 111: attributes were changed, with those before and after
 	FileAccess                   // Security 4656, 4663: an object was opened or used
 	RegistryAdd                  // Sysmon 12 CreateKey
 	RegistryDelete               // Sysmon 12 DeleteKey, DeleteValue
@@ -38,16 +39,16 @@ const (
 	NetworkConnect               // Sysmon 3, Security 5156
 	DNSQuery                     // Sysmon 22
 	Clipboard                    // Sysmon 24
-	ServiceInstall               // System 7045, Security 4697
+	ServiceInstall               // System 7045, Security 4697, the sensor's 120
 	ServiceChange                // System 7040
 	ServiceState                 // System 7036, 7000, 7009 …
-	TaskRegister                 // Security 4698, TaskScheduler 106
+	TaskRegister                 // Security 4698, TaskScheduler 106, the sensor's 121
 	TaskUpdate                   // Security 4702, TaskScheduler 140
 	TaskDelete                   // Security 4699, TaskScheduler 141
 	TaskEnable                   // Security 4700, 4701, TaskScheduler 142
 	TaskStart                    // TaskScheduler 100, 107, 108, 110, 129, 200
 	TaskEnd                      // TaskScheduler 101, 102, 103, 201, 202
-	DefenderConfig               // Defender 5007
+	DefenderConfig               // Defender 5007, the sensor's 140
 	DefenderOff                  // Defender 5001, 5010, 5012
 	DefenderBlocked              // Defender 5013: tamper protection stopped a change
 	MalwareFound                 // Defender 1006, 1015, 1116
@@ -55,8 +56,8 @@ const (
 	ScriptBlock                  // PowerShell 4104
 	ScriptModule                 // PowerShell 4103
 	ScriptClassic                // Windows PowerShell 400, 600, 800
-	VolumeAttach                 // Partition 1006 with a capacity, Security 6416, PnP 400
-	VolumeDetach                 // Partition 1006 without a capacity, PnP 420
+	VolumeAttach                 // Partition 1006 with a capacity, Security 6416, PnP 400, the sensor's 100
+	VolumeDetach                 // Partition 1006 without a capacity, PnP 420, the sensor's 101
 	Logon                        // Security 4624
 	LogonFailed                  // Security 4625
 	LogonExplicit                // Security 4648
@@ -64,8 +65,8 @@ const (
 	Logoff                       // Security 4634, 4647
 	ShareAccess                  // Security 5140, 5145
 	LogCleared                   // Security 1102, System 104
-	SensorState                  // Sysmon 4, 16
-	SensorLoss                   // Sysmon 255, lost buffers
+	SensorState                  // Sysmon 4, 16, the sensor's 150, 151
+	SensorLoss                   // Sysmon 255, the sensor's 152: lost buffers
 	WMIOperation                 // WMI-Activity 5857, 5858, ETW 11, 23: something was asked of WMI
 	WMISubscription              // WMI-Activity 5859, 5860, 5861
 	BITSJob                      // BITS-Client 3, 4, 5, 16403: a job was made, ended, got a file
@@ -75,6 +76,8 @@ const (
 	RemoteShell                  // WinRM 6, 8, 91, 169
 	RemoteDesktop                // TerminalServices 1149, 21, 22, 24, 25: someone came, or went, by RDP
 	ShareChange                  // Security 5142, 5143: a network share was added or changed
+	Shortcut                     // the sensor's 112: a shortcut was opened or written, and where it leads
+	ResourceUse                  // the sensor's 130, 131: a process kept the CPU or the GPU busy
 	kindCount
 )
 
@@ -92,7 +95,7 @@ var kindNames = [kindCount]string{
 	"logon_explicit", "logon_privilege", "logoff", "share_access", "log_cleared",
 	"sensor_state", "sensor_loss", "wmi_operation", "wmi_subscription", "bits_job", "bits_transfer",
 	"installer_run", "installer_result", "remote_shell",
-	"remote_desktop", "share_change",
+	"remote_desktop", "share_change", "shortcut", "resource_use",
 }
 
 // String returns the kind's stable name, as in machine output.

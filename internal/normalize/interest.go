@@ -12,6 +12,7 @@ var derived = []string{
 	"Package", "ClientProcessId", "Product", "Version", // of Windows Installer's values
 	"ClientMachine", "Consumer", "Filter", "HostProcess", "HostProcessId", "Namespace", "Operation", "PossibleCause",
 	"ProviderPath", "Query", "ResultCode", // of WMI-Activity's message
+	"NewValue", "OldValue", // of the exclusions that the sensor reads back
 }
 
 // Kinds returns the kinds that Event may give a record with that provider,

@@ -263,3 +263,42 @@ func TestEventIsIdempotent(t *testing.T) {
 		}
 	})
 }
+
+func TestSensorRecords(t *testing.T) {
+	sensor := func(id uint32, fields ...string) *event.Event {
+		e := &event.Event{Provider: "Ashiato-Sensor", Channel: "Ashiato-Sensor/Operational", ID: id}
+		for i := 0; i < len(fields); i += 2 {
+			e.Data = append(e.Data, event.Field{Name: fields[i], Value: fields[i+1]})
+		}
+		Event(e)
+		return e
+	}
+	for _, test := range []struct {
+		e    *event.Event
+		kind event.Kind
+	}{
+		{sensor(100), event.VolumeAttach},
+		{sensor(110), event.FileRename},
+		{sensor(112), event.Shortcut},
+		{sensor(120, "Change", "registered"), event.ServiceInstall},
+		{sensor(120, "Change", "changed"), event.ServiceChange},
+		{sensor(121), event.TaskRegister},
+		{sensor(121, "Change", "changed"), event.TaskUpdate},
+		{sensor(121, "Change", "deleted"), event.TaskDelete},
+		{sensor(131), event.ResourceUse},
+		{sensor(12, "EventType", "DeleteKey"), event.RegistryDelete},
+		{sensor(99), event.Other},
+	} {
+		if test.e.Kind != test.kind {
+			t.Errorf("%d with %v is %s, want %s", test.e.ID, test.e.Data, test.e.Kind, test.kind)
+		}
+	}
+	added := sensor(140, "Change", "added", "ExclusionType", "Paths", "ExclusionValue", `C:\Windows \System32`)
+	if got, want := added.Value("NewValue"), `HKLM\SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths\C:\Windows \System32 = 0x0`; got != want {
+		t.Errorf("the exclusion reads %q, want %q", got, want)
+	}
+	removed := sensor(140, "Change", "removed", "ExclusionType", "Paths", "ExclusionValue", `C:\x`)
+	if v, ok := removed.Get("NewValue"); ok || removed.Value("OldValue") == "" {
+		t.Errorf("a removal reads NewValue %q, OldValue %q", v, removed.Value("OldValue"))
+	}
+}

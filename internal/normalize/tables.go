@@ -29,6 +29,7 @@ const (
 	winrm
 	terminalServices
 	kernelProcess
+	ownSensor
 )
 
 // providers and channels say which log a record belongs to. The provider
@@ -54,6 +55,7 @@ var (
 		"microsoft-windows-terminalservices-remoteconnectionmanager": terminalServices,
 		"microsoft-windows-terminalservices-localsessionmanager":     terminalServices,
 		"microsoft-windows-kernel-process":                           kernelProcess,
+		"ashiato-sensor":                                             ownSensor,
 	}
 	channels = map[string]logName{
 		"microsoft-windows-sysmon/operational":                    sysmon,
@@ -68,6 +70,7 @@ var (
 		"microsoft-windows-wmi-activity/operational":              wmi,
 		"microsoft-windows-bits-client/operational":               bits,
 		"microsoft-windows-winrm/operational":                     winrm,
+		"ashiato-sensor/operational":                              ownSensor,
 	}
 )
 
@@ -356,6 +359,36 @@ var tables = map[logName]map[uint32]row{
 		1: of(event.ProcessCreate, mapping{"ProcessId", "ProcessID", decimal}, mapping{"ParentProcessId", "ParentProcessID", decimal}, rename("Image", "ImageName")),
 		2: of(event.ProcessTerminate, mapping{"ProcessId", "ProcessID", decimal}),
 	},
+	// The sensor writes the taxonomy's names itself; its ids below 100 are
+	// Sysmon's. See docs/formats/sensor-events.md.
+	ownSensor: {
+		1:   of(event.ProcessCreate),
+		2:   of(event.FileTime),
+		3:   of(event.NetworkConnect),
+		5:   of(event.ProcessTerminate),
+		6:   of(event.DriverLoad),
+		7:   of(event.ImageLoad),
+		11:  of(event.FileCreate),
+		12:  {kind: event.RegistryAdd, refine: registryKind},
+		13:  {kind: event.RegistrySet, refine: registryKind},
+		15:  of(event.FileStream),
+		22:  of(event.DNSQuery),
+		26:  of(event.FileDelete),
+		29:  of(event.FileExecutable),
+		100: of(event.VolumeAttach),
+		101: of(event.VolumeDetach),
+		110: of(event.FileRename),
+		111: of(event.FileAttribute),
+		112: of(event.Shortcut),
+		120: {kind: event.ServiceInstall, refine: changeKind(map[string]event.Kind{"changed": event.ServiceChange})},
+		121: {kind: event.TaskRegister, refine: changeKind(map[string]event.Kind{"changed": event.TaskUpdate, "deleted": event.TaskDelete})},
+		130: of(event.ResourceUse),
+		131: of(event.ResourceUse),
+		140: {kind: event.DefenderConfig, derive: exclusionSetting},
+		150: of(event.SensorState),
+		151: of(event.SensorState),
+		152: of(event.SensorLoss),
+	},
 	driverFrameworks: {
 		2003: of(event.VolumeAttach, rename("DeviceId", "InstanceId")),
 		2100: of(event.VolumeDetach, rename("DeviceId", "InstanceId")),
@@ -506,6 +539,35 @@ func registryKind(e *event.Event) event.Kind {
 		return event.RegistrySet
 	}
 	return event.RegistryAdd
+}
+
+// changeKind reads what the sensor says was done to a service or task; what the
+// map does not name was registered.
+func changeKind(kinds map[string]event.Kind) func(*event.Event) event.Kind {
+	return func(e *event.Event) event.Kind {
+		if k, ok := kinds[strings.ToLower(e.Value("Change"))]; ok {
+			return k
+		}
+		if e.ID == 120 {
+			return event.ServiceInstall
+		}
+		return event.TaskRegister
+	}
+}
+
+// exclusionSetting writes what the sensor read back from Defender as Defender's
+// own record of a change (5007) does.
+func exclusionSetting(e *event.Event) {
+	list, ok := e.Data.Get("ExclusionType")
+	value, has := e.Data.Get("ExclusionValue")
+	if !ok || !has {
+		return
+	}
+	name := "NewValue"
+	if change, _ := e.Data.Get("Change"); strings.EqualFold(change, "removed") {
+		name = "OldValue"
+	}
+	set(e, name, `HKLM\SOFTWARE\Microsoft\Windows Defender\Exclusions\`+list+`\`+value+" = 0x0")
 }
 
 // partitionKind tells arrival from removal: the record is written for both, and

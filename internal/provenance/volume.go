@@ -62,7 +62,8 @@ func (g *Graph) unseen(host, name string, t time.Time, refs []event.EvidenceRef)
 }
 
 // on returns the removable volumes that a path may lie on at t: one that is sure
-// (class B), or several guesses (class C).
+// (class A where the sensor says which device has the letter, else B), or several
+// guesses (class C).
 func (g *Graph) on(host, key string, t time.Time) []place {
 	l, ok := world.Letter(key)
 	if !ok || l == 'c' {
@@ -71,8 +72,11 @@ func (g *Graph) on(host, key string, t time.Time) []place {
 	var places []place
 	for _, m := range g.world.MountAt(host, l, t) {
 		class := ClassB
-		if m.Guessed {
+		switch {
+		case m.Guessed:
 			class = ClassC
+		case m.Stated:
+			class = ClassA
 		}
 		places = append(places, place{g.volume(m.Volume), m, class})
 	}

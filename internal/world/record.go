@@ -95,7 +95,7 @@ func compareRecords(a, b *Record) int {
 
 var (
 	actorFields  = []string{"ProcessGuid", "ProcessId", "Image", "User"}
-	fileFields   = append(slices.Clone(actorFields), "TargetFilename", "SourceFilename", "Hashes", "Contents", "FileAttributes")
+	fileFields   = append(slices.Clone(actorFields), "TargetFilename", "SourceFilename", "Hashes", "Contents", "FileAttributes", "IsDirectory", "AttributesAdded", "AttributesRemoved")
 	scriptFields = []string{"ScriptBlockText", "Payload", "Path", "ScriptBlockId", "MessageNumber", "HostApplication", "Data"}
 	wmiFields    = []string{
 		"Operation", "User", "Name", "Type", "Destination", "Query", "Consumer", "Filter", "Namespace", "PossibleCause",
@@ -114,6 +114,7 @@ var (
 	volumeFields   = []string{
 		"DeviceId", "DeviceInstanceId", "DeviceDescription", "ClassName", "LocationInformation", "ParentId", "ParentInstanceId",
 		"SerialNumber", "Model", "Manufacturer", "BusType", "Capacity", "DiskNumber", "DriveLetter", "VolumeSerialNumber", "VolumeName", "DriverName",
+		"DevicePath", "FileSystem", "Removable",
 	}
 )
 
@@ -123,12 +124,13 @@ var keptFields = map[event.Kind][]string{
 	event.ProcessCreate: {
 		"ProcessGuid", "ProcessId", "Image", "CommandLine", "CurrentDirectory", "User", "LogonId", "SubjectLogonId", "TerminalSessionId",
 		"IntegrityLevel", "Hashes", "OriginalFileName", "ParentProcessGuid", "ParentProcessId", "ParentImage", "ParentCommandLine", "ParentUser",
+		"Signed", "Signature", "SignatureStatus", "ImageAgeSeconds",
 	},
 	event.ProcessTerminate: actorFields,
 	event.RemoteThread: {
 		"SourceProcessGuid", "SourceProcessId", "SourceImage", "TargetProcessGuid", "TargetProcessId", "TargetImage",
 	},
-	event.ImageLoad:      append(slices.Clone(actorFields), "ImageLoaded", "Hashes", "Signed", "Signature", "SignatureStatus"),
+	event.ImageLoad:      append(slices.Clone(actorFields), "ImageLoaded", "Hashes", "Signed", "Signature", "SignatureStatus", "ImageLoadedAgeSeconds"),
 	event.DriverLoad:     {"ImageLoaded", "Hashes", "Signed", "Signature"},
 	event.FileCreate:     fileFields,
 	event.FileExecutable: fileFields,
@@ -136,6 +138,9 @@ var keptFields = map[event.Kind][]string{
 	event.FileDelete:     fileFields,
 	event.FileRename:     fileFields,
 	event.FileAttribute:  fileFields,
+	event.Shortcut: append(slices.Clone(actorFields),
+		"TargetFilename", "Operation", "LinkTarget", "LinkArguments", "LinkWorkingDirectory", "LinkVolumeSerialNumber", "Hashes"),
+	event.ResourceUse:    append(slices.Clone(actorFields), "Percent", "Seconds", "Signed", "Signature", "SignatureStatus", "ImageAgeSeconds"),
 	event.FileAccess:     append(slices.Clone(actorFields), "TargetFilename", "ObjectName", "ObjectType", "AccessMask", "AccessList"),
 	event.RegistrySet:    append(slices.Clone(actorFields), "TargetObject", "Details"),
 	event.RegistryDelete: append(slices.Clone(actorFields), "TargetObject"),

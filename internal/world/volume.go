@@ -18,6 +18,7 @@ type Volume struct {
 	Synthetic   bool
 	Model       string
 	DeviceID    string
+	Label       string // of its file system, as the sensor recorded it
 	Mounts      []*Mount
 	First, Last time.Time
 	Evidence    []event.EvidenceRef
@@ -30,7 +31,10 @@ type Mount struct {
 	// that a record names it; Guessed that other volumes would fit as well.
 	Letter           byte
 	Certain, Guessed bool
-	From, To         time.Time // To is zero if no removal is recorded
+	// Stated marks a letter of which one record of its arrival says letter, device
+	// and time: the sensor's.
+	Stated   bool
+	From, To time.Time // To is zero if no removal is recorded
 }
 
 // Holds reports whether the volume was attached at t.
@@ -46,6 +50,9 @@ type attachment struct {
 	synthetic, weak       bool
 	letter                byte
 	gone                  bool
+	stated                bool   // the sensor's: letter and device in one record
+	label                 string // of the file system
+	path                  string // match form of the kernel device name, "" if not recorded
 }
 
 // attachmentOf reads device records of every kind: Partition 1006, Security
@@ -56,6 +63,9 @@ func attachmentOf(r *Record) (a attachment, ok bool) {
 	switch r.Kind {
 	case event.VolumeAttach, event.VolumeDetach:
 		a.gone = r.Kind == event.VolumeDetach
+		if strings.EqualFold(r.Provider, ownSensor) {
+			return stated(r, a)
+		}
 		id = cmp.Or(r.Get("DeviceId"), r.Get("DeviceInstanceId"))
 		a.model = cmp.Or(r.Get("Model"), product(id), r.Get("DeviceDescription"))
 		if l, ok := Letter(PathKey(r.Get("DriveLetter"))); ok {
@@ -108,6 +118,38 @@ func attachmentOf(r *Record) (a attachment, ok bool) {
 		return a, a.serial != ""
 	}
 	return a, false
+}
+
+const ownSensor = "Ashiato-Sensor"
+
+// stated reads the sensor's record of a volume. What it says is no removable
+// volume is none; what has no serial number goes by its device instance.
+func stated(r *Record, a attachment) (attachment, bool) {
+	if !strings.EqualFold(r.Get("Removable"), "true") {
+		return a, false
+	}
+	a.stated = true
+	a.device, a.model, a.label = r.Get("DeviceId"), r.Get("Model"), r.Get("VolumeName")
+	a.letter, _ = Letter(PathKey(r.Get("DriveLetter")))
+	if device, rest := splitDevice(PathKey(r.Get("DevicePath"))); rest == "" {
+		a.path = device
+	}
+	// The instance id of the device tells whether Windows made the number up.
+	parts := strings.Split(strings.ReplaceAll(a.device, "#", `\`), `\`)
+	a.serial, a.synthetic = instance(parts[len(parts)-1])
+	if s := strings.ToUpper(strings.TrimSpace(r.Get("SerialNumber"))); s != "" && !a.synthetic {
+		a.serial = s
+	}
+	return a, a.serial != ""
+}
+
+// notRemovable reads the letter of a volume of which the sensor says that it is
+// built in.
+func notRemovable(r *Record) (byte, bool) {
+	if r.Kind != event.VolumeAttach || !strings.EqualFold(r.Provider, ownSensor) || !strings.EqualFold(r.Get("Removable"), "false") {
+		return 0, false
+	}
+	return Letter(PathKey(r.Get("DriveLetter")))
 }
 
 // instance splits a USB instance id, "SERIAL&0", into its serial number. An id
@@ -185,6 +227,7 @@ func (w *World) waiting(host string, t time.Time) []*Mount {
 func (w *World) resolveVolumes() {
 	w.mounts = map[string][]*Mount{}
 	w.devices = map[string]byte{}
+	w.stated = map[string][]*Mount{}
 	w.deviceMounts = map[string]deviceMount{}
 	byKey := map[string]*Volume{}
 	open := map[*Volume]*Mount{}
@@ -326,6 +369,16 @@ func (w *World) resolveVolumes() {
 			if a.letter != 0 && (m.Letter != a.letter || !m.Certain) {
 				give(m, a.letter, true, r.Time)
 			}
+			m.Stated = m.Stated || a.stated && m.Letter == a.letter
+			v.Label = cmp.Or(v.Label, a.label)
+			if a.path != "" {
+				k := host + "|" + a.path
+				w.stated[k] = append(w.stated[k], m)
+			}
+			continue
+		}
+		if l, ok := notRemovable(r); ok {
+			fixed[use{w.hostKey(r.Host), l}] = true
 			continue
 		}
 		switch r.Kind {
@@ -445,6 +498,15 @@ func (w *World) resolveDevices() {
 	}
 	for k := range unsure {
 		delete(w.devices, k)
+	}
+	// What the sensor says of a device's letter needs no comparing. Windows gives
+	// a name to another device after a restart.
+	for k, mounts := range w.stated {
+		delete(w.devices, k)
+		l := mounts[0].Letter
+		if l != 0 && !slices.ContainsFunc(mounts, func(m *Mount) bool { return m.Letter != l }) {
+			w.devices[k] = l
+		}
 	}
 	w.resolveDeviceMounts(accesses)
 }

@@ -67,6 +67,7 @@ type World struct {
 	mounts       map[string][]*Mount
 	devices      map[string]byte // host|device name → its drive letter
 	deviceMounts map[string]deviceMount
+	stated       map[string][]*Mount // host|device name → the attachments of which the sensor says so
 	gaps         []Gap
 	holes        map[logKey][]hole
 }
@@ -304,7 +305,7 @@ func (w *World) reset() {
 	clear(w.paths)
 	w.records = nil
 	w.processes, w.byKey, w.byGUID, w.byStart, w.byPID, w.starts = nil, nil, nil, nil, nil, nil
-	w.volumes, w.mounts, w.devices, w.deviceMounts, w.gaps, w.holes = nil, nil, nil, nil, nil, nil
+	w.volumes, w.mounts, w.devices, w.deviceMounts, w.stated, w.gaps, w.holes = nil, nil, nil, nil, nil, nil, nil
 }
 
 // resolve turns the set of records into the answers.

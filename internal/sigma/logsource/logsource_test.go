@@ -115,3 +115,41 @@ func TestNamesAreUnique(t *testing.T) {
 		}
 	}
 }
+
+// TestSensor holds that the sensor's records are of Sigma's categories where one
+// exists, and of ours where none does.
+func TestSensor(t *testing.T) {
+	sensor := func(id uint32, fields ...string) *event.Event {
+		return record("Ashiato-Sensor", "Ashiato-Sensor/Operational", id, fields...)
+	}
+	for category, e := range map[string]*event.Event{
+		"process_creation": sensor(1), "file_change": sensor(2), "network_connection": sensor(3), "process_termination": sensor(5),
+		"driver_load": sensor(6), "image_load": sensor(7), "file_event": sensor(11), "registry_add": sensor(12, "EventType", "CreateKey"),
+		"registry_delete": sensor(12, "EventType", "DeleteValue"), "registry_set": sensor(13), "create_stream_hash": sensor(15),
+		"dns_query": sensor(22), "file_delete": sensor(26), "file_executable_detected": sensor(29),
+		"volume_attach": sensor(100), "volume_detach": sensor(101), "file_rename": sensor(110), "file_attribute": sensor(111),
+		"shortcut": sensor(112), "resource_use": sensor(130),
+	} {
+		m, err := logsource.New(category, "windows", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !m.Match(e) {
+			t.Errorf("%s does not hold the sensor's %d", category, e.ID)
+		}
+		for _, other := range []*event.Event{sensor(4), sensor(16), sensor(255), sensor(150)} {
+			if m.Match(other) {
+				t.Errorf("%s holds the sensor's %d", category, other.ID)
+			}
+		}
+	}
+	for _, category := range []string{"sysmon_status", "sysmon_error"} {
+		m, err := logsource.New(category, "windows", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Match(sensor(150)) || m.Match(sensor(152)) {
+			t.Errorf("%s holds a record of the sensor", category)
+		}
+	}
+}

@@ -39,6 +39,12 @@ var categories = []category{
 	{name: "ps_classic_start", events: []what{{kind: event.ScriptClassic, ids: []uint32{400}}}},
 	{name: "ps_classic_provider_start", events: []what{{kind: event.ScriptClassic, ids: []uint32{600}}}},
 	{name: "ps_classic_script", events: []what{{kind: event.ScriptClassic, ids: []uint32{800}}}},
+	// What no log of Windows shows: categories of our own, for the sensor's records.
+	{name: "volume_attach", events: []what{{kind: event.VolumeAttach}}},
+	{name: "volume_detach", events: []what{{kind: event.VolumeDetach}}},
+	{name: "file_attribute", events: []what{{kind: event.FileAttribute}}},
+	{name: "shortcut", events: []what{{kind: event.Shortcut}}},
+	{name: "resource_use", events: []what{{kind: event.ResourceUse}}},
 	{name: "antivirus", events: []what{{kind: event.MalwareFound}, {kind: event.MalwareActed}}, aliases: map[string]string{"Signature": "ThreatName", "Filename": "Path"}},
 }
 
