@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"ashiato/internal/event"
 )
@@ -65,17 +66,11 @@ func (s *Scenario) Build() (*Built, error) {
 		rng: rand.New(rand.NewPCG(s.seed, streamRuntime)), volumes: map[string]*volume{},
 		hostByID: map[string]*host{},
 	}
-	for _, c := range s.contents {
-		if b.contents[c.name] != nil {
-			return nil, c.errorf("content %q occurs twice", c.name)
-		}
-		b.contents[c.name] = c
-	}
 	var err error
 	if b.vars, err = evaluate(s.vars, rand.New(rand.NewPCG(s.seed, streamVars)), b.builtin); err != nil {
 		return nil, err
 	}
-	for _, prepare := range []func() error{b.makeVolumes, b.makeHosts, b.planSteps, b.planBackground} {
+	for _, prepare := range []func() error{b.makeContents, b.makeVolumes, b.makeHosts, b.planSteps, b.planBackground} {
 		if err := prepare(); err != nil {
 			return nil, err
 		}
@@ -86,6 +81,28 @@ func (s *Scenario) Build() (*Built, error) {
 		}
 	}
 	return b.finish()
+}
+
+// makeContents names the contents; where a shortcut leads may hold variables.
+func (b *builder) makeContents() error {
+	for _, c := range b.s.contents {
+		if b.contents[c.name] != nil {
+			return c.errorf("content %q occurs twice", c.name)
+		}
+		own := *c
+		own.values = slices.Clone(c.values)
+		for i, v := range own.values {
+			switch v.key {
+			case "target", "arguments", "workdir", "icon":
+				var err error
+				if own.values[i].value, err = expand(v.place, v.value, b.builtin); err != nil {
+					return err
+				}
+			}
+		}
+		b.contents[c.name] = &own
+	}
+	return nil
 }
 
 // builder holds the world that the steps act on.
@@ -103,7 +120,8 @@ type builder struct {
 	tasks    int
 	records  []record
 	disks    int
-	instance int // background activities so far
+	instance int       // background activities so far
+	now      time.Time // of the step that runs
 
 	handoffs    []*handoff
 	asks        []ask

@@ -588,6 +588,7 @@ func TestVariations(t *testing.T) {
 const everyVerb = `Every verb, synthetic.
 -- settings --
 start 2026-01-02T03:04:05Z
+telemetry all sensor
 -- hosts --
 host pc
     dnsdomain corp.example
@@ -595,6 +596,9 @@ host other
 -- volumes --
 volume v
 -- contents --
+content link
+    target    C:\Windows\System32\wscript.exe
+    arguments //b ${dollar}x.vbs
 content blob
     signer Example Signer
     program yes
@@ -614,6 +618,16 @@ on pc
     content blob
 +1s read G:\a.dat
     by x
++1s write G:\a.lnk
+    by x
+    content link
++1s cpu x
+    percent 48
+    seconds 600
++1s gpu x
+    percent 91
+    seconds 600
++1s sensorlost 12
 +1s mkdir G:\d
     by x
 +1s rename G:\a.dat

@@ -148,6 +148,31 @@ var loadLibrary = sync.OnceValues(func() (*library, error) {
 	return lib, nil
 })
 
+// sensorLog is the log that Windows does not write.
+const sensorLog = "sensor"
+
+// windowsLogs are the logs that Windows and Sysmon write: what is kept unless a
+// scenario says otherwise, and what "all" means.
+func (lib *library) windowsLogs() []string {
+	return slices.DeleteFunc(slices.Clone(lib.logNames), func(n string) bool { return n == sensorLog })
+}
+
+// telemetry reads a list of logs, in which "all" stands for Windows' own; ok is
+// false if it names one that is not known.
+func (lib *library) telemetry(value string) (logs []string, ok bool) {
+	for _, name := range strings.Fields(value) {
+		switch {
+		case name == "all":
+			logs = append(logs, lib.windowsLogs()...)
+		case lib.logs[name] != nil:
+			logs = append(logs, name)
+		default:
+			return nil, false
+		}
+	}
+	return logs, true
+}
+
 // number reads an unsigned number of at most bits bits, decimal or 0x….
 func (l *line) number(bits int) (uint64, error) {
 	n, err := strconv.ParseUint(l.rest, 0, bits)
@@ -412,7 +437,7 @@ func (lib *library) readActivity(l *line) error {
 			}
 			a.steps = append(a.steps, st)
 			for _, e := range st.verb.emits {
-				if e.when == "" {
+				if e.when == "" && e.record.log.name != sensorLog {
 					a.least += st.times
 				}
 			}

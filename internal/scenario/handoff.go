@@ -145,12 +145,19 @@ func (r *running) leftOf(names ...string) []recordID {
 	var ids []recordID
 	for _, l := range r.left {
 		for _, n := range names {
-			if l.name == n {
+			if l.name == n || l.name == alike[n] {
 				ids = append(ids, l.id)
 			}
 		}
 	}
 	return ids
+}
+
+// alike are the sensor's records that say what another log's record does.
+var alike = map[string]string{
+	"sysmon/1": "sensor/1", "sysmon/3": "sensor/3", "sysmon/7": "sensor/7", "sysmon/11": "sensor/11", "sysmon/13": "sensor/13",
+	"sysmon/15": "sensor/15", "sysmon/26": "sensor/26", "sysmon/29": "sensor/29",
+	"security/4697": "sensor/120", "security/4698": "sensor/121", "partition/1006": "sensor/100",
 }
 
 // leftAll are all records that this step left.
@@ -515,7 +522,7 @@ func (r *running) noteService() {
 	u.Name, u.Path = vars["name"], vars["image"]
 	u.born = r.leftAll()
 	for _, l := range r.left {
-		if l.name == "sysmon/13" && !strings.HasSuffix(l.key, `\ImagePath`) {
+		if (l.name == "sysmon/13" || l.name == "sensor/13") && !strings.HasSuffix(l.key, `\ImagePath`) {
 			continue
 		}
 		u.holds = append(u.holds, l.id)
@@ -642,8 +649,12 @@ func (r *running) noteFile(verb string) error {
 	if from != "" {
 		if v.from = b.versionAt(h, from); v.from != nil {
 			c := r.hand(11, name, v.from.node, nil, v.node)
+			named := r.leftOf("sensor/110")
 			b.late = append(b.late, func() {
 				c.ways = []way{byContent(need{"a hash of " + baseName(v.from.Path), v.from.hashes}, need{"a hash of " + baseName(v.Path), v.hashes})}
+				if len(named) > 0 {
+					c.ways = append(c.ways, exact(need{"sensor/110", named}))
+				}
 			})
 		}
 	}
@@ -825,7 +836,7 @@ func (a ask) rivals(o ask) bool {
 func (r *running) sourceSide() []recordID {
 	var ids []recordID
 	for _, l := range r.left {
-		if !l.remote && (l.name == "sysmon/3" || l.name == "security/5156") {
+		if !l.remote && (l.name == "sysmon/3" || l.name == "sensor/3" || l.name == "security/5156") {
 			ids = append(ids, l.id)
 		}
 	}
@@ -854,7 +865,7 @@ func (r *running) noteInstall(verb string) error {
 
 func (r *running) noteMount() {
 	h, v := r.t.host, r.b.volumes[r.vars["volume"]]
-	m := &mount{node: r.node("volume"), volume: v, letter: r.leftOf("sysmon/13")}
+	m := &mount{node: r.node("volume"), volume: v, letter: r.leftOf("sysmon/13", "sensor/100")}
 	m.Serial, m.Name = v.vars["serial"], v.vars["label"]
 	m.born = r.leftAll()
 	h.mounts[r.vars["letter"]] = m

@@ -19,10 +19,12 @@ type host struct {
 	elevated uint64
 	logs     map[string]bool
 	sequence uint64
-	procs    map[string]*process // running by handle
-	pids     map[uint32]bool     // in use
-	mounted  map[string]*volume  // by upper-case letter
-	files    map[string]string   // content by lower-case path
+	procs    map[string]*process  // running by handle
+	pids     map[uint32]bool      // in use
+	mounted  map[string]*volume   // by upper-case letter
+	files    map[string]string    // content by lower-case path
+	dated    map[string]time.Time // when a step wrote what is there, likewise
+	once     map[string]string    // first name of what was renamed, likewise
 
 	// What the steps brought about, for the truth; names in lower case.
 	versions   map[string]*version
@@ -45,6 +47,7 @@ type volume struct {
 	id    string
 	vars  map[string]string // without the prefix "volume."
 	files map[string]string // content by lower-case path without the letter
+	dated map[string]time.Time
 	// versions are what steps wrote on it, by the same path.
 	versions map[string]*version
 }
@@ -69,7 +72,7 @@ func (b *builder) makeVolumes() error {
 		if b.volumes[spec.id] != nil {
 			return spec.errorf("volume %q occurs twice", spec.id)
 		}
-		v := &volume{id: spec.id, files: map[string]string{}, versions: map[string]*version{}, vars: map[string]string{
+		v := &volume{id: spec.id, files: map[string]string{}, dated: map[string]time.Time{}, versions: map[string]*version{}, vars: map[string]string{
 			"vendor": "Generic", "product": "Flash Disk", "revision": "8.07", "vid": "058F", "pid": "6387",
 			"serial": "SER" + strconv.Itoa(i), "capacity": "15728640000", "volumeserial": "0000-0000",
 			"label": "", "bus": "7", "audited": "yes",
@@ -147,8 +150,9 @@ func (b *builder) makeHosts() error {
 				return err
 			}
 			if k.key == "logs" {
-				if logs = strings.Fields(value); slices.ContainsFunc(logs, func(l string) bool { return b.lib.logs[l] == nil }) {
-					return k.errorf("unknown log in %q: want %s", value, strings.Join(b.lib.logNames, ", "))
+				var ok bool
+				if logs, ok = b.lib.telemetry(value); !ok {
+					return k.errorf("unknown log in %q: want all, %s", value, strings.Join(b.lib.logNames, ", "))
 				}
 				continue
 			}
@@ -175,7 +179,7 @@ func (b *builder) makeHosts() error {
 		}
 		h := &host{
 			id: spec.id, vars: m, logs: map[string]bool{}, procs: map[string]*process{},
-			pids: map[uint32]bool{}, mounted: map[string]*volume{}, files: map[string]string{},
+			pids: map[uint32]bool{}, mounted: map[string]*volume{}, files: map[string]string{}, dated: map[string]time.Time{}, once: map[string]string{},
 			versions: map[string]*version{}, services: map[string]*unit{}, registered: map[string]*unit{},
 			consumers: map[string]*unit{}, queries: map[string]string{}, values: map[string]*unit{}, pipes: map[string][]pipeServer{},
 			jobs: map[string]*job{}, mounts: map[string]*mount{}, living: map[*process]bool{},
@@ -246,6 +250,31 @@ func (b *builder) filesOf(h *host, path string) (map[string]string, string) {
 	return h.files, low
 }
 
+// datesOf is filesOf for the times of writing.
+func (b *builder) datesOf(h *host, path string) (map[string]time.Time, string) {
+	low := strings.ToLower(path)
+	if len(path) > 1 && path[1] == ':' {
+		if v := h.mounted[strings.ToUpper(path[:1])]; v != nil {
+			return v.dated, low[2:]
+		}
+	}
+	return h.dated, low
+}
+
+// age is how many seconds before t a path was written: what no step wrote has
+// been there for months, always as long.
+func (b *builder) age(h *host, path string, t time.Time) string {
+	dated, key := b.datesOf(h, path)
+	if at, ok := dated[key]; ok {
+		return strconv.Itoa(max(0, int(t.Sub(at)/time.Second)))
+	}
+	d := digest("age", h.id, key)
+	return strconv.Itoa(86400*(45+int(d[0])) + 60*int(d[1]))
+}
+
+// folder is what a path holds that is a folder.
+const folder = "folder:"
+
 // contentAt names what a path holds. A path that nothing wrote holds what every
 // Windows has under that name, or something of its own.
 func (b *builder) contentAt(h *host, path string) string {
@@ -274,6 +303,8 @@ func (b *builder) describe(name, path string) map[string]string {
 	m := map[string]string{
 		"fileversion": "-", "description": "-", "product": "-", "company": "-", "originalname": "-",
 		"signed": "false", "signature": "-", "signaturestatus": "Unavailable", "program": "",
+		"target": "-", "arguments": "-", "workdir": "-", "icon": "-", "link": "", "linkserial": "-",
+		"directory": "false", "attributes": "Archive",
 	}
 	if c := b.contents[name]; c != nil {
 		if !c.everywhere() {
@@ -296,6 +327,8 @@ func (b *builder) describe(name, path string) map[string]string {
 				m["signed"] = v.value
 			case "status":
 				m["signaturestatus"] = v.value
+			case "target":
+				m["target"], m["link"] = v.value, "yes"
 			case "program":
 				if v.value == "yes" {
 					m["program"] = "yes"
@@ -317,6 +350,9 @@ func (b *builder) describe(name, path string) map[string]string {
 				m["program"] = "yes"
 			}
 		}
+	}
+	if name == folder {
+		m["directory"], m["attributes"] = "true", "Directory"
 	}
 	m["executable"] = "false"
 	if m["program"] != "" {
@@ -417,6 +453,9 @@ func (b *builder) processVar(p *process, key string) (string, bool) {
 			user = word("NT AUTHORITY") + `\` + word("NETWORK SERVICE")
 		}
 		return map[string]string{"user": user, "account": name, "domain": domain, "sid": sid}[key], true
+	}
+	if key == "age" {
+		return b.age(h, p.image, b.now), true
 	}
 	v, ok := b.describe(p.content, p.image)[key]
 	return v, ok

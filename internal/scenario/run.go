@@ -17,6 +17,7 @@ func (b *builder) run(t *task) error {
 		return nil
 	}
 	st := t.step
+	b.now = t.at
 	r := &running{b: b, t: t, vars: map[string]string{
 		"i": strconv.Itoa(t.n), "utc": sysmonTime(t.at), "localtime": t.at.Format("2006-01-02T15:04:05"),
 	}}
@@ -234,6 +235,7 @@ func (r *running) act() error {
 	case "servicestate":
 		vars["statetext"] = r.b.lib.word(r.b.s.language, vars["state"])
 	case "task":
+		vars["file.id"], vars["file.directory"] = h.fileID(`C:\Windows\System32\Tasks\`+vars["name"]), "false"
 		vars["taskid"] = strings.ToUpper(madeGUID("task", h.id, vars["name"]))
 	case "script":
 		vars["scriptblock"] = strings.Trim(madeGUID("script", h.id, strconv.Itoa(r.t.order)), "{}")
@@ -602,6 +604,7 @@ func (r *running) plug(in bool) error {
 		for l, m := range h.mounted {
 			if m == v {
 				delete(h.mounted, l)
+				vars["mounted"] = l
 			}
 		}
 		r.setVolume(v)
@@ -663,12 +666,53 @@ func (r *running) touch(verb, path string) error {
 	case "delete":
 		b.setContent(h, path, "")
 	case "mkdir":
-		return nil
+		name = folder
+		b.setContent(h, path, name)
 	}
+	b.date(h, verb, path, vars["to"], r.t.at)
 	for k, v := range b.describe(name, path) {
 		vars["file."+k] = v
 	}
+	vars["file.age"] = b.age(h, path, r.t.at)
+	vars["file.id"] = h.fileID(path)
+	if serial := vars["volume.volumeserial"]; serial != "" && vars["file.link"] != "" {
+		vars["file.linkserial"] = serial
+	}
 	return nil
+}
+
+// date keeps when what lies at a path was written. A file that gets another name
+// stays the file it was.
+func (b *builder) date(h *host, verb, path, to string, t time.Time) {
+	dated, key := b.datesOf(h, path)
+	switch verb {
+	case "write":
+		dated[key] = t
+	case "delete":
+		delete(dated, key)
+	case "rename":
+		if at, ok := dated[key]; ok {
+			delete(dated, key)
+			other, now := b.datesOf(h, to)
+			other[now] = at
+		}
+		h.once[strings.ToLower(to)] = h.firstName(path)
+	}
+}
+
+// firstName is the name under which a file that may have been renamed began.
+func (h *host) firstName(path string) string {
+	low := strings.ToLower(path)
+	if name, ok := h.once[low]; ok {
+		return name
+	}
+	return low
+}
+
+// fileID is the number of a file on its volume, made up of its first name.
+func (h *host) fileID(path string) string {
+	d := digest("file id", h.id, h.firstName(path))
+	return fmt.Sprintf("0x%x", d[:6])
 }
 
 // sysmonTime is Sysmon's UtcTime notation.
@@ -688,8 +732,13 @@ func (r *running) emit(e *emission) error {
 	}
 	// Drawn for every log, kept or not: a scenario with fewer logs has the same
 	// records in those it keeps.
-	thread := uint32(4 * (20 + b.rng.IntN(2500)))
-	jitter := time.Duration(b.rng.IntN(9000)) * 100 * time.Nanosecond
+	// The sensor's take their time from the fact itself and draw nothing.
+	var thread uint32
+	var jitter time.Duration
+	if e.record.log.name != sensorLog {
+		thread = uint32(4 * (20 + b.rng.IntN(2500)))
+		jitter = time.Duration(b.rng.IntN(9000)) * 100 * time.Nanosecond
+	}
 	if !h.logs[e.record.log.name] {
 		return nil
 	}

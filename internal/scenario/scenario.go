@@ -172,7 +172,7 @@ func Parse(name string, data []byte) (*Scenario, error) {
 		return nil, err
 	}
 	s := &Scenario{
-		Name: name, lib: lib, logs: slices.Clone(lib.logNames), language: "en", stretch: 1,
+		Name: name, lib: lib, logs: lib.windowsLogs(), language: "en", stretch: 1,
 		Expect: Expect{Incidents: -1},
 	}
 	comment, parts := sections(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")))
@@ -235,11 +235,9 @@ func (s *Scenario) set(p place, name, value string) error {
 			return p.errorf("seed wants a number, not %q", value)
 		}
 	case "telemetry":
-		s.logs = strings.Fields(value)
-		for _, log := range s.logs {
-			if s.lib.logs[log] == nil {
-				return p.errorf("unknown log %q: want %s", log, strings.Join(s.lib.logNames, ", "))
-			}
+		var ok bool
+		if s.logs, ok = s.lib.telemetry(value); !ok {
+			return p.errorf("unknown log in %q: want all, %s", value, strings.Join(s.lib.logNames, ", "))
 		}
 	case "records":
 		switch value {
@@ -379,7 +377,8 @@ func (s *Scenario) readContents(lines []*line) error {
 			return l.errorf("want: content NAME")
 		}
 		c := &contentSpec{l.place, l.rest, settings(l.kids)}
-		if err := known(c.values, "md5", "sha1", "sha256", "imphash", "program", "shared", "signed", "signer", "status", "fileversion", "description", "product", "company", "originalname"); err != nil {
+		if err := known(c.values, "md5", "sha1", "sha256", "imphash", "program", "shared", "signed", "signer", "status", "fileversion", "description", "product", "company", "originalname",
+			"target", "arguments", "workdir", "icon"); err != nil {
 			return err
 		}
 		s.contents = append(s.contents, c)

@@ -68,7 +68,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 		{"section twice", small("-- vars --\n-- vars --\n"), `t.txtar:7: section "vars" occurs twice`},
 		{"bad time", "synthetic\n-- settings --\nstart monday\n", `t.txtar:3: start wants a time such as 2026-03-02T01:10:00Z, not "monday"`},
 		{"unknown setting", "synthetic\n-- settings --\n\n# a remark\nspeed 9\n", `t.txtar:5: unknown setting "speed"`},
-		{"unknown log", "synthetic\n-- settings --\ntelemetry sysmon syslog\n", `t.txtar:3: unknown log "syslog": want sysmon, security, system, kernel, eventlog, tasks, defender, powershell, partition, pnp, wmi, winrm, sessions, rdp, bits, msi`},
+		{"unknown log", "synthetic\n-- settings --\ntelemetry sysmon syslog\n", `t.txtar:3: unknown log in "sysmon syslog": want all, sysmon, security, system, kernel, eventlog, tasks, defender, powershell, partition, pnp, wmi, winrm, sessions, rdp, bits, sensor, msi`},
 		{"unknown language", "synthetic\n-- settings --\nlanguage xx\n", `t.txtar:3: unknown Windows language "xx": want de, en, ja`},
 		{"tab", small("-- vars --\n\tdigits = 1\n"), `t.txtar:7: a tab indents this line: use blanks`},
 		{"uneven", small("-- steps --\n+1s end x\n    lost sysmon\n   on pc\n"), `t.txtar:9: indented by 3 blanks, its neighbours are not`},
