@@ -1,0 +1,28 @@
+package world
+
+// HostKeys returns the match forms of the names of all hosts of which anything
+// was added, sorted. Hosts leaves out those of which only damaged records came.
+func (w *World) HostKeys() []string {
+	keys := make([]string, 0, len(w.stores))
+	for _, s := range w.sortedStores() {
+		keys = append(keys, s.key)
+	}
+	return keys
+}
+
+// Part returns a World of some of the hosts, named by their match forms, that
+// answers as one to which only their records had been added. It shares what is
+// kept of them with w: it is good until the next Add to w, and nothing may be
+// added to it. Hosts share nothing, so the parts of a World together know what it
+// knows.
+func (w *World) Part(hosts ...string) *World {
+	p := New(w.limits)
+	p.ledgerKey = w.ledgerKey
+	for _, h := range hosts {
+		if s := w.stores[h]; s != nil {
+			w.fit(s, true) // so that it is w that counts what is given up
+			p.stores[h] = s
+		}
+	}
+	return p
+}
