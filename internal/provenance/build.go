@@ -13,8 +13,9 @@ import (
 
 // Builder collects events and builds the graph of them.
 type Builder struct {
-	world *world.World
-	limit Limits
+	world      *world.World
+	limit      Limits
+	neighbours *Neighbours // nil: w has all hosts there are
 }
 
 // NewBuilder returns a Builder that keeps what it needs of the events in w.
@@ -24,6 +25,15 @@ func NewBuilder(w *world.World) *Builder { return NewBuilderLimits(w, Limits{}) 
 func NewBuilderLimits(w *world.World, l Limits) *Builder {
 	l.Nodes, l.Edges = cmp.Or(l.Nodes, 2_000_000), cmp.Or(l.Edges, 4_000_000)
 	return &Builder{world: w, limit: l}
+}
+
+// NewBuilderAmong returns a Builder of the graph of one of the groups of hosts
+// that n.Groups finds, of which w is the part. Together the graphs of all groups
+// are the graph of all hosts.
+func NewBuilderAmong(w *world.World, n *Neighbours) *Builder {
+	b := NewBuilder(w)
+	b.neighbours = n
+	return b
 }
 
 // Add takes a normalised event in. Events may come in any order and repeatedly;
@@ -37,14 +47,19 @@ func (b *Builder) AddDetected(e *event.Event) { b.world.AddDetected(e) }
 // Build returns the graph of all events added so far.
 func (b *Builder) Build() *Graph {
 	w := b.world
+	n := b.neighbours
+	if n == nil {
+		n = NewNeighbours(Outlooks(w)...)
+	}
+	n.make()
 	g := &Graph{
-		world: w, limit: b.limit,
-		nodes: map[NodeID]*Node{}, edges: map[edgeKey]*Edge{}, out: map[NodeID][]*Edge{}, in: map[NodeID][]*Edge{},
+		world: w, limit: b.limit, neighbours: n, hubs: n.hubs,
+		answers: &Answers{hubs: n.hubs, many: n.recorded > 1, given: map[string]string{}},
+		nodes:   map[NodeID]*Node{}, edges: map[edgeKey]*Edge{}, out: map[NodeID][]*Edge{}, in: map[NodeID][]*Edge{},
 		written: map[string][]write{}, folders: map[string]bool{}, units: map[*world.Process]bool{},
 		services: map[string][]time.Time{}, deleted: map[string][]time.Time{}, versions: map[string][]time.Time{},
 	}
 	j := &joiner{Graph: g, w: w, records: w.Records(), processes: w.Processes(), paths: map[*world.Process][]string{}, part: map[NodeID]bool{}}
-	g.hubs = measureHubs(j.processes)
 	j.hollowed()
 	j.indexLogons()
 	j.indexShares()

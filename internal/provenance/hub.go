@@ -60,35 +60,13 @@ func staticHub(key string) bool {
 	return false
 }
 
-// fanOut is how many children make a program a hub, if it has as many on each of
-// fanHosts hosts.
+// fanOut is how many children make a program a hub, if one process of it has more
+// on each of fanHosts hosts: a broker without being on the list, such as a
+// management agent.
 const (
 	fanOut   = 64
 	fanHosts = 3
 )
-
-// measureHubs finds programs that are brokers without being on the list, such as
-// a management agent: on several hosts one process of theirs has very many
-// children.
-func measureHubs(processes []*world.Process) map[string]bool {
-	hosts := map[string]map[string]bool{}
-	for _, p := range processes {
-		if p.Children <= fanOut || p.ImageKey() == "" {
-			continue
-		}
-		if hosts[p.ImageKey()] == nil {
-			hosts[p.ImageKey()] = map[string]bool{}
-		}
-		hosts[p.ImageKey()][world.HostKey(p.Host)] = true
-	}
-	hubs := map[string]bool{}
-	for image, on := range hosts {
-		if len(on) >= fanHosts {
-			hubs[image] = true
-		}
-	}
-	return hubs
-}
 
 // hub reports whether the process carries no lineage. One that a recorded unit
 // ran is that unit's process, whatever its image.

@@ -109,37 +109,9 @@ func (g *Graph) bootAt(host string, t time.Time) uint64 {
 	return list[i-1].id
 }
 
-// indexAddresses learns which host has which address from the connections that
-// hosts record of themselves. An address that two hosts claim is nobody's.
-func (j *joiner) indexAddresses() {
-	j.addresses = map[string]string{}
-	parsed := map[string]string{}
-	for _, r := range j.records {
-		// Of a connection that came in, records put either end first.
-		if r.Kind != event.NetworkConnect || !strings.EqualFold(r.Get("Initiated"), "true") {
-			continue
-		}
-		own := r.Get("SourceIp")
-		a, ok := parsed[own]
-		if !ok {
-			a = address(own)
-			parsed[own] = a
-		}
-		if a == "" {
-			continue
-		}
-		host := world.HostKey(r.Host)
-		if have, known := j.addresses[a]; known && have != host {
-			host = ""
-		}
-		j.addresses[a] = host
-	}
-}
-
 // indexLogons finds the logon sessions that can hand something on.
 func (j *joiner) indexLogons() {
 	j.indexBoots()
-	j.indexAddresses()
 	j.logons, j.desktopLogons = map[string][]*session{}, map[string][]*session{}
 	for _, r := range j.records {
 		if r.Kind != event.Logon || wellKnownLogon(r.Get("TargetLogonId")) {
@@ -219,7 +191,7 @@ func (g *Graph) sessionOf(r *world.Record) *session {
 // elsewhere reports whether an address is another machine's than the host's.
 func (g *Graph) elsewhere(host, ip string) bool {
 	a := address(ip)
-	return a != "" && g.addresses[a] != world.HostKey(host)
+	return a != "" && g.hostAt(a) != world.HostKey(host)
 }
 
 // remote reports whether a 4624 record is of a logon from another machine that
@@ -344,7 +316,7 @@ var logonHandoffs = []handoff{
 				if p == nil {
 					continue
 				}
-				to := j.addresses[address(r.Get("DestinationIp"))]
+				to := j.hostAt(address(r.Get("DestinationIp")))
 				for _, host := range hosts {
 					if host != world.HostKey(r.Host) && (to == "" || to == host) {
 						// Windows' own services log on to each other's machines all
@@ -374,17 +346,13 @@ var logonHandoffs = []handoff{
 	{
 		row: 16, join: "explicit-credentials", verb: LoggedOn, class: ClassB, within: maxSkew, skew: maxSkew,
 		causes: func(j *joiner, yield func(half)) {
-			located := map[string]bool{}
-			for _, host := range j.addresses {
-				located[host] = true
-			}
 			for _, r := range j.records {
 				if r.Kind != event.LogonExplicit {
 					continue
 				}
 				server := r.Get("TargetServerName")
 				if ip := address(server); ip != "" {
-					server = j.addresses[ip]
+					server = j.hostAt(ip)
 				}
 				p, _ := j.w.Actor(r)
 				name := shortName(server)
@@ -394,7 +362,7 @@ var logonHandoffs = []handoff{
 				user := strings.ToLower(r.Get("TargetUserName"))
 				// A host whose address is known is not who came from another one.
 				from := []string{world.HostKey(r.Host), "-", ""}
-				if located[world.HostKey(r.Host)] {
+				if j.ask(askLocated, world.HostKey(r.Host)) == "true" {
 					from = from[:2]
 				}
 				for _, from := range from {
@@ -415,7 +383,7 @@ var logonHandoffs = []handoff{
 				// host's own record will do.
 				from := "-"
 				if a := address(s.record.Get("IpAddress")); a != "" {
-					from = j.addresses[a]
+					from = j.hostAt(a)
 				}
 				yield(half{
 					key: shortName(s.host) + "|" + user + "|" + from, t: s.t, refs: s.refs(),

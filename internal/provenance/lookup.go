@@ -30,6 +30,9 @@ type Graph struct {
 	limit Limits
 	cut   Cut
 
+	neighbours *Neighbours
+	answers    *Answers
+
 	nodes map[NodeID]*Node
 	edges map[edgeKey]*Edge
 	out   map[NodeID][]*Edge
@@ -42,7 +45,6 @@ type Graph struct {
 	logons        map[string][]*session      // host|LUID → its sessions, by start
 	desktopLogons map[string][]*session      // host|user|address → remote desktop logons
 	boots         map[string][]boot          // by host
-	addresses     map[string]string          // address → match form of the one host that has it
 	shares        map[string][]*world.Record // host|name of a share → how it was made
 	folders       map[string]bool            // match forms of folders that hold files
 	units         map[*world.Process]bool

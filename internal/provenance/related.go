@@ -1,7 +1,6 @@
 package provenance
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -10,7 +9,7 @@ import (
 )
 
 // rare is on how many hosts something may be seen to be worth relating them: what
-// more of them share is common.
+// the records of more of them hold is common, whoever did it there.
 const rare = 8
 
 // likeness collects what has something in common, in the order of Nodes.
@@ -34,7 +33,7 @@ func (l *likeness) add(key string, n *Node, cited []event.EvidenceRef) {
 // connected to, an account that logged on to both from elsewhere. It is a hint,
 // never a ground to join on.
 func (j *joiner) related() {
-	if len(j.w.Hosts()) < 2 {
+	if j.neighbours.recorded < 2 {
 		return
 	}
 	contents := likeness{map[string][]*Node{}, map[*Node][]event.EvidenceRef{}}
@@ -62,8 +61,8 @@ func (j *joiner) related() {
 		if r.Kind != event.NetworkConnect || strings.EqualFold(r.Get("Initiated"), "false") {
 			continue
 		}
-		ip, err := netip.ParseAddr(r.Get("DestinationIp"))
-		if err != nil || ip.Unmap().IsPrivate() || !ip.IsGlobalUnicast() || j.addresses[address(r.Get("DestinationIp"))] != "" {
+		key := placeKey(r)
+		if key == "" || j.hostAt(address(r.Get("DestinationIp"))) != "" {
 			continue
 		}
 		p, _ := j.w.Actor(r)
@@ -71,7 +70,7 @@ func (j *joiner) related() {
 			continue
 		}
 		if n := j.nodes[processID(p)]; n != nil {
-			places.add(ip.Unmap().String()+"|"+r.Get("DestinationPort"), n, []event.EvidenceRef{r.Ref})
+			places.add(strings.TrimPrefix(key, "same-destination|"), n, []event.EvidenceRef{r.Ref})
 		}
 	}
 	j.relate(places, "same-destination")
@@ -80,6 +79,9 @@ func (j *joiner) related() {
 // relate chains the first of each host, in the order of time.
 func (j *joiner) relate(l likeness, join string) {
 	for _, key := range sortedKeys(l.nodes) {
+		if j.neighbours.common(join + "|" + key) {
+			continue
+		}
 		first := map[string]*Node{}
 		for _, n := range l.nodes[key] {
 			k := world.HostKey(n.Host)

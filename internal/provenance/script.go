@@ -35,7 +35,6 @@ type collected struct {
 	consumed   []*consumer
 	activated  []*world.Process
 	surrogates map[*world.Process][]*world.Process
-	named      map[string]string // names of hosts → match form, see machine
 	bitsFound  []*bitsJob
 	given      map[*world.Process][]*world.Record // 4648 records by who gave the credentials
 	others     map[*world.Process]bool            // who says that it has other credentials

@@ -181,24 +181,11 @@ func (j *joiner) machine(name, from string) string {
 		return from
 	}
 	if a := address(name); a != "" {
-		return j.addresses[a]
+		return j.hostAt(a)
 	}
-	if j.named == nil {
-		j.named = map[string]string{}
-		for _, h := range j.w.Hosts() {
-			h = world.HostKey(h)
-			for _, name := range []string{h, shortName(h)} {
-				if have, ok := j.named[name]; ok && have != h {
-					j.named[name] = ""
-				} else {
-					j.named[name] = h
-				}
-			}
-		}
-	}
-	if host, ok := j.named[name]; ok {
-		return host
+	if j.ask(askKnown, name) == "true" {
+		return j.ask(askName, name)
 	}
 	// The domain that is written may differ from the one that is recorded.
-	return j.named[shortName(name)]
+	return j.ask(askName, shortName(name))
 }
