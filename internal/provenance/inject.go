@@ -1,6 +1,7 @@
 package provenance
 
 import (
+	"strings"
 	"time"
 
 	"ashiato/internal/event"
@@ -85,31 +86,47 @@ func (j *joiner) accesses() {
 // started it.
 const newborn = 10 * time.Second
 
-// served are the brokers that only brokers start.
-var served = func() map[string]bool {
-	m := map[string]bool{`c:\windows\syswow64\dllhost.exe`: true}
-	for _, name := range []string{"svchost.exe", "dllhost.exe", "runtimebroker.exe", "taskhostw.exe", "backgroundtaskhost.exe", "searchprotocolhost.exe"} {
-		m[`c:\windows\system32\`+name] = true
-	}
-	return m
-}()
-
-// hollowed finds processes whose image was replaced as they were started, and
-// those of a program that only brokers start and something else did: such a one
-// is what its parent made it, not the broker whose program it seems to run.
+// hollowed finds processes whose image was replaced as they were started, those
+// of a broker that something else started than what starts brokers, and those
+// whose own image is signed by another than Windows' maker: such a one is what
+// its parent made it, not the broker whose program it seems to run.
 func (j *joiner) hollowed() {
 	for _, p := range j.processes {
-		if q := p.Parent; !p.Implied && q != nil && !q.Implied && q.Image != "" && served[p.ImageKey()] && !j.hub(q) {
+		if j.astray(p) {
 			j.units[p] = true
 		}
 	}
 	for _, r := range j.records {
-		if r.Kind == event.ProcessTamper {
+		switch r.Kind {
+		case event.ProcessTamper:
 			if p := j.newborn(r); p != nil && !j.hub(p.Parent) {
+				j.units[p] = true
+			}
+		case event.ImageLoad:
+			if p := j.foreign(r); p != nil {
 				j.units[p] = true
 			}
 		}
 	}
+}
+
+// foreign returns the process that a record shows to run, in the place of one of
+// Windows' own programs, one that another maker signed; else nil. That a
+// signature was not found says nothing: Windows keeps most of its own apart from
+// the files, and Sysmon does not always find them.
+func (j *joiner) foreign(r *world.Record) *world.Process {
+	maker := strings.ToLower(r.Get("Signature"))
+	if !strings.EqualFold(r.Get("Signed"), "true") || maker == "" || strings.HasPrefix(maker, "microsoft ") {
+		return nil
+	}
+	key := world.PathKey(r.Get("ImageLoaded"))
+	if begetters[key] == nil {
+		return nil
+	}
+	if p, _ := j.w.Actor(r); p != nil && p.ImageKey() == key {
+		return p
+	}
+	return nil
 }
 
 // newborn returns the process that a record of tampering is about if it had just

@@ -5,6 +5,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pgregory.net/rapid"
+
+	"ashiato/internal/event"
+	"ashiato/internal/world"
 )
 
 // left are the edges that DrawOutputs adds for a process, as facts writes them,
@@ -121,6 +126,133 @@ func TestBrokersStartedByOthers(t *testing.T) {
 	if all := facts(g); !slices.Contains(all, "dllhost.exe started cmd.exe A parent-guid") {
 		t.Errorf("no lineage through it: %q", all)
 	}
+}
+
+// TestBrokersByTheirParents holds that a broker is one only where that started it
+// which starts brokers, or nobody knows what did.
+func TestBrokersByTheirParents(t *testing.T) {
+	const system32 = `C:\Windows\System32\`
+	for _, c := range []struct {
+		child, parent string
+		broker        bool
+	}{
+		{"svchost.exe", services, true},
+		{"svchost.exe", `c:\WINDOWS\system32\SERVICES.EXE`, true},
+		{"svchost.exe", "", true},
+		{"svchost.exe", "-", true},
+		{"svchost.exe", "?", true},
+		{"svchost.exe", explorer, false},
+		{"svchost.exe", cmdExe, false},
+		{"svchost.exe", svchost, false},
+		{"svchost.exe", `C:\Users\a\services.exe`, false},
+		{"services.exe", system32 + "wininit.exe", true},
+		{"services.exe", services, false},
+		{"lsass.exe", system32 + "wininit.exe", true},
+		{"lsass.exe", svchost, false},
+		{"wininit.exe", system32 + "smss.exe", true},
+		{"smss.exe", "System", true},
+		{"winlogon.exe", system32 + "smss.exe", true},
+		{"userinit.exe", explorer, false},
+		{"taskhostw.exe", svchost, true},
+		{"taskhost.exe", services, true},
+		{`wbem\WmiPrvSE.exe`, svchost, true},
+		{`wbem\WmiPrvSE.exe`, `C:\t\a.exe`, false},
+		{"SearchProtocolHost.exe", system32 + "SearchIndexer.exe", true},
+		// Programs of all kinds start these.
+		{"conhost.exe", `C:\t\a.exe`, true},
+	} {
+		var l log
+		more := []string{"ProcessGuid", guid(3), "ProcessId", "1003", "Image", system32 + c.child, "CommandLine", c.child, "ParentProcessId", "1002"}
+		if c.parent != "" {
+			more = append(more, "ParentImage", c.parent)
+		}
+		l.sysmon(1, more...)
+		l.start(4, 3, cmdExe, "cmd", system32+c.child)
+		g := l.graph()
+		n := g.Node("process:pc|8.3")
+		if n.Hub != c.broker {
+			t.Errorf("%s started by %q: broker %v, want %v", c.child, c.parent, n.Hub, c.broker)
+		}
+		carries := slices.Contains(facts(g), n.Label+" started cmd.exe A parent-guid")
+		if carries == c.broker {
+			t.Errorf("%s started by %q: carries lineage %v", c.child, c.parent, carries)
+		}
+	}
+}
+
+// TestAHollowedBrokerLeadsBack holds that what a user's program started in the
+// name of svchost.exe, of which Windows' parent was chosen, or whose image
+// another maker signed, is that program's doing.
+func TestAHollowedBrokerLeadsBack(t *testing.T) {
+	var l log
+	l.start(3, 2, svchost, `svchost.exe -k netsvcs`, `C:\t\a.exe`)
+	l.start(4, 3, `C:\Windows\System32\dllhost.exe`, "dllhost.exe", svchost)
+	l.start(5, 4, cmdExe, "cmd", `C:\Windows\System32\dllhost.exe`)
+	all := facts(l.graph())
+	for _, want := range []string{"a.exe started svchost.exe A parent-guid", "svchost.exe started dllhost.exe A parent-guid", "dllhost.exe started cmd.exe A parent-guid"} {
+		if !slices.Contains(all, want) {
+			t.Errorf("no %q in %q", want, all)
+		}
+	}
+	for maker, broker := range map[string]bool{"Microsoft Windows": true, "Microsoft Corporation": true, "Example Ltd": false, "": true} {
+		var l log
+		l.start(3, 2, svchost, `svchost.exe -k netsvcs`, services)
+		l.by(7, 3, svchost, "ImageLoaded", svchost, "Signed", fmt.Sprint(maker != ""), "Signature", maker)
+		l.start(4, 3, cmdExe, "cmd", svchost)
+		if n := processNode(t, l.graph(), "svchost.exe"); n.Hub != broker {
+			t.Errorf("svchost.exe signed by %q: broker %v, want %v", maker, n.Hub, broker)
+		}
+	}
+}
+
+// TestARecordedServiceIsNoBroker holds that the svchost.exe of a service whose
+// registration is recorded stays that service's, although services.exe started it.
+func TestARecordedServiceIsNoBroker(t *testing.T) {
+	var l log
+	l.sysmon(13, "TargetObject", `HKLM\System\CurrentControlSet\Services\Svc\Parameters\ServiceDll`, "Details", `C:\t\s.dll`, "Image", services)
+	l.start(3, 2, svchost, `svchost.exe -k netsvcs -s Svc`, services)
+	l.by(7, 3, svchost, "ImageLoaded", `C:\t\s.dll`)
+	l.start(4, 3, cmdExe, "cmd", svchost)
+	if all := facts(l.graph()); !slices.Contains(all, "svchost.exe started cmd.exe A parent-guid") {
+		t.Errorf("%q", all)
+	}
+}
+
+// TestMeasuredHubs holds that a program is a hub by its fan-out only if one
+// process has more than 64 children on three hosts, whatever the order of its
+// records.
+func TestMeasuredHubs(t *testing.T) {
+	const agent = `C:\Program Files\Agent\agent.exe`
+	rapid.Check(t, func(r *rapid.T) {
+		hosts := rapid.IntRange(1, 5).Draw(r, "hosts")
+		counts := make([]int, hosts)
+		wide := 0
+		var events []*event.Event
+		for h := range hosts {
+			counts[h] = rapid.SampledFrom([]int{1, fanOut - 1, fanOut, fanOut + 1, 2 * fanOut}).Draw(r, "children")
+			if counts[h] > fanOut {
+				wide++
+			}
+			l := log{host: fmt.Sprintf("PC%d", h)}
+			for n := range counts[h] {
+				l.start(10+n, 3, cmdExe, "cmd", agent)
+			}
+			events = append(events, l.events...)
+		}
+		for range 2 {
+			events = rapid.Permutation(events).Draw(r, "order")
+			b := NewBuilder(world.New(world.Limits{}))
+			for _, e := range events {
+				b.Add(e)
+			}
+			g := b.Build()
+			for _, n := range g.Nodes() {
+				if n.Label == "agent.exe" && n.Hub != (wide >= fanHosts) {
+					r.Fatalf("%d hosts with %v children: a hub %v", hosts, counts, n.Hub)
+				}
+			}
+		}
+	})
 }
 
 func TestInstalledFilesAndUnits(t *testing.T) {
