@@ -66,15 +66,45 @@ func (b *builder) entry(n *provenance.Node, via *provenance.Edge, last bool) (ki
 			if e.Verb != provenance.Started || !from.Hub {
 				continue
 			}
-			switch base := world.Base(world.PathKey(from.Path)); base {
-			case "services.exe", "svchost.exe", "wmiprvse.exe", "taskeng.exe", "msiexec.exe", "wininit.exe", "smss.exe", "system":
+			if !desk(from) {
 				return RootBeforeRecord, 2, last
-			default:
-				return RootInteractive, 1, true
 			}
+			// A person started it. What that person started came from outside
+			// before, if it is not installed: of the way in nothing is recorded.
+			if _, brought := b.g.Brought(n); brought {
+				return RootBeforeRecord, 1, true
+			}
+			return RootInteractive, 1, true
 		}
 	}
 	return RootBeforeRecord, 2, last
+}
+
+// desk reports whether a broker starts what a person asks for: the desktop, its
+// menus, the screen before logon, a browser. Others start what programs ask for.
+func desk(broker *provenance.Node) bool {
+	key := world.PathKey(broker.Path)
+	switch world.Base(key) {
+	case "explorer.exe", "sihost.exe", "runtimebroker.exe", "applicationframehost.exe", "userinit.exe", "winlogon.exe", "logonui.exe", "runonce.exe":
+		return true
+	}
+	return provenance.Browser(key) || strings.HasPrefix(key, `c:\windows\systemapps\`)
+}
+
+// suggested are the ways in that come next at a node where the first is that
+// nothing of it was recorded: the way that the place of the file suggests, and
+// that a person started it, which is known.
+func (b *builder) suggested(n *provenance.Node) []RootKind {
+	brought, ok := b.g.Brought(n)
+	switch {
+	case !ok:
+		return nil
+	case brought.Way == provenance.WayMail || documents[world.Ext(world.PathKey(brought.Path))]:
+		return []RootKind{RootDocument, RootInteractive}
+	case brought.Way == provenance.WayDownload:
+		return []RootKind{RootDownload, RootInteractive}
+	}
+	return []RootKind{RootInteractive}
 }
 
 func (b *builder) opened(n *provenance.Node) bool {
@@ -120,6 +150,17 @@ type candidate struct {
 	rank   int
 	weight int
 	first  time.Time
+	// later orders the candidates of one node: what its place suggests comes
+	// behind what is known of it.
+	later int
+	// loose says that records tell how it came to be, but not by whom, and that
+	// something else of the intrusion had come in on its host before.
+	loose bool
+}
+
+type candidateKey struct {
+	node provenance.NodeID
+	kind RootKind
 }
 
 // roots finds how it began: from every alert backward along the skeleton, in
@@ -127,7 +168,7 @@ type candidate struct {
 // most alerts, by severity, comes first; of equals the more telling kind, then
 // the earlier. There is always at least one.
 func (b *builder) roots() []Root {
-	found := map[provenance.NodeID]*candidate{}
+	found := map[candidateKey]*candidate{}
 	if b.joined {
 		for _, start := range b.sources() {
 			b.search(start, found)
@@ -136,21 +177,55 @@ func (b *builder) roots() []Root {
 	if len(found) == 0 {
 		// What stands alone at a hub or host.
 		id := b.alerts[0].Node
-		found[id] = &candidate{Root: Root{Kind: RootBeforeRecord, Node: id, Confidence: Guess, Path: []provenance.NodeID{id}}}
+		found[candidateKey{id, RootBeforeRecord}] = &candidate{Root: Root{Kind: RootBeforeRecord, Node: id, Confidence: Guess, Path: []provenance.NodeID{id}}}
 	}
 	all := make([]*candidate, 0, len(found))
 	for _, c := range found {
 		all = append(all, c)
 	}
+	b.loosen(all)
 	slices.SortFunc(all, func(x, y *candidate) int {
-		return cmp.Or(cmp.Compare(y.weight, x.weight), cmp.Compare(x.rank, y.rank), x.first.Compare(y.first),
-			cmp.Compare(x.Cost, y.Cost), strings.Compare(string(x.Node), string(y.Node)))
+		return cmp.Or(compareBools(x.loose, y.loose), cmp.Compare(y.weight, x.weight), cmp.Compare(x.rank, y.rank), x.first.Compare(y.first),
+			cmp.Compare(x.Cost, y.Cost), strings.Compare(string(x.Node), string(y.Node)), cmp.Compare(x.later, y.later))
 	})
 	roots := make([]Root, len(all))
 	for i, c := range all {
 		roots[i] = c.Root
 	}
 	return roots
+}
+
+// loosen finds the candidates that only a missing record makes one: a unit, a
+// value or a file, whose coming into being is recorded while nothing tells who
+// did it. If the intrusion had come in on that host before, by a way that is
+// known, that explains it better than a second way in.
+func (b *builder) loosen(all []*candidate) {
+	entered := map[string]time.Time{} // by host, the first known way in
+	for _, c := range all {
+		if c.rank > 1 {
+			continue
+		}
+		host := world.HostKey(b.g.Node(c.Node).Host)
+		if t, ok := entered[host]; !ok || c.first.Before(t) {
+			entered[host] = c.first
+		}
+	}
+	for _, c := range all {
+		n := b.g.Node(c.Node)
+		t, ok := entered[world.HostKey(n.Host)]
+		c.loose = c.rank > 1 && n.Kind != provenance.Process && ok && t.Before(c.first)
+	}
+}
+
+// compareBools orders false before true.
+func compareBools(x, y bool) int {
+	switch {
+	case x == y:
+		return 0
+	case y:
+		return -1
+	}
+	return 1
 }
 
 type source struct {
@@ -179,7 +254,7 @@ func (b *builder) sources() []source {
 	return all
 }
 
-func (b *builder) search(s source, found map[provenance.NodeID]*candidate) {
+func (b *builder) search(s source, found map[candidateKey]*candidate) {
 	done := map[provenance.NodeID]bool{}
 	f := &frontier{{node: s.node, horizon: s.at}}
 	for f.Len() > 0 {
@@ -206,23 +281,35 @@ func (b *builder) search(s source, found map[provenance.NodeID]*candidate) {
 		if !ok {
 			continue
 		}
-		c := found[l.node]
-		if c == nil {
-			c = &candidate{rank: rank, first: n.First}
-			c.Kind, c.Node, c.Cost = kind, l.node, 1<<30
-			found[l.node] = c
-		}
-		c.weight += s.weight
-		if l.cost < c.Cost {
-			c.Cost = l.cost
-			c.Confidence = [...]Confidence{Certain, Probable, Guess}[min(int(l.worst), 2)]
-			if kind == RootBeforeRecord {
-				c.Confidence = Guess // the way in was not seen, however sure the rest is
-			}
-			c.Path = nil
-			for x := l; x != nil; x = x.from {
-				c.Path = append(c.Path, x.node)
+		b.note(found, l, n, s.weight, kind, rank, 0)
+		if kind == RootBeforeRecord && rank == 1 {
+			for i, k := range b.suggested(n) {
+				b.note(found, l, n, s.weight, k, rank, i+1)
 			}
 		}
+	}
+}
+
+// note counts for a candidate an alert that the search came to it from.
+func (b *builder) note(found map[candidateKey]*candidate, l *label, n *provenance.Node, weight int, kind RootKind, rank, later int) {
+	k := candidateKey{l.node, kind}
+	c := found[k]
+	if c == nil {
+		c = &candidate{rank: rank, first: n.First, later: later}
+		c.Kind, c.Node, c.Cost = kind, l.node, 1<<30
+		found[k] = c
+	}
+	c.weight += weight
+	if l.cost >= c.Cost {
+		return
+	}
+	c.Cost = l.cost
+	c.Confidence = [...]Confidence{Certain, Probable, Guess}[min(int(l.worst), 2)]
+	if kind == RootBeforeRecord || later > 0 && kind != RootInteractive {
+		c.Confidence = Guess // the way in was not seen, however sure the rest is
+	}
+	c.Path = nil
+	for x := l; x != nil; x = x.from {
+		c.Path = append(c.Path, x.node)
 	}
 }

@@ -1,6 +1,7 @@
 package incident_test
 
 import (
+	"slices"
 	"testing"
 
 	"ashiato/internal/detect"
@@ -80,6 +81,64 @@ func TestRoots(t *testing.T) {
 				t.Errorf("root %s %q (%s), want %s %q (%s)\n%s", i.Root.Kind, g.Node(i.Root.Node).Label, i.Root.Confidence, c.kind, c.label, c.confidence, dump(i, i18n.English))
 			}
 		})
+	}
+}
+
+// TestWaysThatWereNotRecorded holds what is said where a person started what came
+// from outside and no record tells how: that, then the way that its place
+// suggests, then that a person started it.
+func TestWaysThatWereNotRecorded(t *testing.T) {
+	const (
+		explorer = `C:\Windows\explorer.exe`
+		system32 = `C:\Windows\System32\`
+		archive  = `C:\Users\a\AppData\Local\Temp\Temp1_offer.zip\offer.exe`
+	)
+	only := func(kinds ...incident.RootKind) []incident.RootKind { return kinds }
+	for _, c := range []struct {
+		name, image, cmd, parent string
+		want                     []incident.RootKind
+	}{
+		{"a download", `C:\Users\a\Downloads\x.exe`, "x.exe", explorer, only(incident.RootBeforeRecord, incident.RootDownload, incident.RootInteractive)},
+		{"out of an archive", archive, archive, explorer, only(incident.RootBeforeRecord, incident.RootDownload, incident.RootInteractive)},
+		{"a downloaded script", system32 + "wscript.exe", `"wscript.exe" "C:\Users\a\Downloads\x.js"`, explorer, only(incident.RootBeforeRecord, incident.RootDownload, incident.RootInteractive)},
+		{"a downloaded package", system32 + "rundll32.exe", `rundll32.exe C:\Users\a\Downloads\x.dll,Go`, explorer, only(incident.RootBeforeRecord, incident.RootDownload, incident.RootInteractive)},
+		{"an attachment", `C:\Users\a\AppData\Local\Microsoft\Windows\INetCache\Content.Outlook\AB12\x.exe`, "x.exe", explorer, only(incident.RootBeforeRecord, incident.RootDocument, incident.RootInteractive)},
+		{"on the desktop", `C:\Users\a\Desktop\x.exe`, "x.exe", explorer, only(incident.RootBeforeRecord, incident.RootInteractive)},
+		{"installed", `C:\Program Files\A\x.exe`, "x.exe", explorer, only(incident.RootInteractive)},
+		{"installed by a user", `C:\Users\a\AppData\Local\Programs\A\x.exe`, "x.exe", explorer, only(incident.RootInteractive)},
+		{"Windows' own", system32 + "cmd.exe", `cmd.exe /k dir C:\Users\a\Downloads`, explorer, only(incident.RootInteractive)},
+		{"no person did it", system32 + "cmd.exe", "cmd.exe", system32 + `wbem\scrcons.exe`, only(incident.RootBeforeRecord)},
+		{"by a service", system32 + "cmd.exe", "cmd.exe", system32 + "services.exe", only(incident.RootBeforeRecord)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLog()
+			l.detect(l.start(10, 1, c.image, c.cmd, c.parent), detect.High, "")
+			g, incidents := l.judge()
+			sound(t, g, incidents)
+			got := only(incidents[0].Root.Kind)
+			for _, a := range incidents[0].Alternatives {
+				got = append(got, a.Kind)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestAUnitNobodyMadeIsNoSecondWayIn holds that a unit whose maker no record
+// names is not how an intrusion came in that was there before.
+func TestAUnitNobodyMadeIsNoSecondWayIn(t *testing.T) {
+	const cmd, wmi = `C:\Windows\System32\cmd.exe`, `C:\Windows\System32\wbem\WmiPrvSE.exe`
+	l := newLog()
+	l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.Low, "")
+	l.write(10, cmd, `C:\t\a.exe`)
+	made := l.sysmon(20, "Operation", "Created", "Name", ` "Bot"`, "Type", "Command Line", "Destination", ` "C:\\t\\a.exe 1"`)
+	l.detect(made, detect.High, "persistence")
+	l.detect(l.start(11, 2, `C:\t\a.exe`, `C:\t\a.exe 1`, wmi, "User", `NT AUTHORITY\SYSTEM`, "LogonId", "0x3e7"), detect.High, "")
+	_, incidents := l.judge()
+	if len(incidents) != 1 || incidents[0].Root.Kind != incident.RootInteractive || len(incidents[0].Detections) != 3 {
+		t.Fatalf("%s", dump(incidents[0], i18n.English))
 	}
 }
 

@@ -112,7 +112,11 @@ func (b *builder) tell(i *Incident) {
 	i.EdgeSteps = make([]int, len(i.Edges))
 	if i.Root.Kind == RootBeforeRecord && b.joined && len(t.chapters) > 1 && t.chapters[0].key != "unit-noted" {
 		// No arrow tells how it came in; say so before the first that is known.
-		i.Story = append(i.Story, Step{Number: 1, Time: t.chapters[0].first, Key: "began-before", Args: []string{t.name(i.Root.Node)}})
+		s := Step{Number: 1, Time: t.chapters[0].first, Key: "began-before", Args: []string{t.name(i.Root.Node)}}
+		if brought, ok := b.g.Brought(b.g.Node(i.Root.Node)); ok && len(i.Alternatives) > 0 && i.Alternatives[0].Node == i.Root.Node {
+			s.Key, s.Args = "came-unrecorded", []string{brought.Path}
+		}
+		i.Story = append(i.Story, s)
 	}
 	for _, c := range t.chapters {
 		s := Step{Number: len(i.Story) + 1, Time: c.first, Behaviours: c.acts}

@@ -261,7 +261,7 @@ func TestTwoIntrusionsUnderOneShellAreTwo(t *testing.T) {
 		t.Fatalf("%d incidents, want 2", len(incidents))
 	}
 	for _, i := range incidents {
-		if len(i.Detections) != 2 || i.Severity != detect.High || i.Root.Kind != incident.RootInteractive {
+		if len(i.Detections) != 2 || i.Severity != detect.High || i.Root.Kind != incident.RootBeforeRecord || i.Alternatives[0].Kind != incident.RootInteractive {
 			t.Errorf("%s", dump(i, i18n.English))
 		}
 	}
@@ -435,7 +435,7 @@ func TestStepsThatTellOneThing(t *testing.T) {
 			l.detect(l.start(10, 9, sys+"sc.exe", `sc create Svc binPath= C:\x.exe`, `C:\a.exe`), detect.High, "service-persistence")
 			l.start(11, 9, sys+"sc.exe", "sc start Svc", `C:\a.exe`)
 			l.start(12, 9, sys+"sc.exe", "sc start Other", `C:\a.exe`)
-		}, []string{"explorer.exe started a.exe", `a.exe registered the service Svc, which runs C:\x.exe`, "a.exe started sc.exe"}},
+		}, []string{`How C:\a.exe came to this computer was not recorded`, "explorer.exe started a.exe", `a.exe registered the service Svc, which runs C:\x.exe`, "a.exe started sc.exe"}},
 		{"a rename that no record shows", func(l *log) {
 			l.start(9, 1, cmd, "cmd", `C:\Windows\explorer.exe`)
 			l.sysmon(29, "ProcessGuid", guid(9), "ProcessId", "1009", "Image", cmd, "TargetFilename", `C:\d\a.dat`, "Hashes", "SHA256=CD")
