@@ -295,38 +295,47 @@ func distance(g *provenance.Graph, from provenance.NodeID, to []provenance.NodeI
 	return maxDepth
 }
 
-func (s *Score) coverage(c *Case, of int, g *provenance.Graph, main *incident.Incident) {
+// inIncident returns whether an incident cites a record, or has its node or arrow.
+func inIncident(g *provenance.Graph, main *incident.Incident) func(*event.Event) bool {
 	cited := map[event.EvidenceRef]bool{}
 	nodes, edges := map[provenance.NodeID]bool{}, map[*provenance.Edge]bool{}
-	if main != nil {
-		for _, n := range main.Nodes {
-			nodes[n.ID] = !n.Hub && n.Kind != provenance.Host
-			for _, r := range n.Evidence {
-				cited[r] = true
-			}
-		}
-		for _, e := range main.Edges {
-			edges[e] = true
-			for _, r := range e.Evidence {
-				cited[r] = true
-			}
-		}
-		for _, d := range main.Detections {
-			for _, r := range d.Refs() {
-				cited[r] = true
-			}
+	if main == nil {
+		return func(*event.Event) bool { return false }
+	}
+	for _, n := range main.Nodes {
+		nodes[n.ID] = !n.Hub && n.Kind != provenance.Host
+		for _, r := range n.Evidence {
+			cited[r] = true
 		}
 	}
+	for _, e := range main.Edges {
+		edges[e] = true
+		for _, r := range e.Evidence {
+			cited[r] = true
+		}
+	}
+	for _, d := range main.Detections {
+		for _, r := range d.Refs() {
+			cited[r] = true
+		}
+	}
+	return func(e *event.Event) bool {
+		if cited[e.Ref] {
+			return true
+		}
+		m := g.Mark(e)
+		return nodes[m.Node] || slices.ContainsFunc(m.Edges, func(x *provenance.Edge) bool { return edges[x] })
+	}
+}
+
+func (s *Score) coverage(c *Case, of int, g *provenance.Graph, main *incident.Incident) {
+	shown := inIncident(g, main)
 	missed := map[string]int{}
 	for _, e := range c.Events {
 		if l := c.labels[e]; !l.attack || l.scenario != of {
 			continue
 		}
-		in := cited[e.Ref]
-		if !in && main != nil {
-			m := g.Mark(e)
-			in = nodes[m.Node] || slices.ContainsFunc(m.Edges, func(x *provenance.Edge) bool { return edges[x] })
-		}
+		in := shown(e)
 		s.Coverage.note(in)
 		if !in {
 			missed[fmt.Sprintf("step %d, %s %d", c.labels[e].step, e.Channel, e.ID)]++

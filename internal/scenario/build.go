@@ -57,6 +57,7 @@ const (
 	streamBackground
 	streamRuntime
 	streamLoss
+	streamJitter
 )
 
 // Build makes the records. The same scenario gives the same records.
@@ -116,6 +117,7 @@ type builder struct {
 	volumes  map[string]*volume
 	rng      *rand.Rand
 	queue    queue
+	warp     *warp
 	order    int
 	tasks    int
 	records  []record

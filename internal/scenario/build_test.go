@@ -557,7 +557,7 @@ func TestVariations(t *testing.T) {
 				"next":       rapid.StringMatching(`[L-Z]`).Draw(r, "next"),
 				"shuffle":    rapid.SampledFrom([]string{"yes", "no"}).Draw(r, "shuffle"),
 				"records":    rapid.SampledFrom([]string{"old", "newest"}).Draw(r, "records"),
-				"language":   rapid.SampledFrom([]string{"en", "de", "ja"}).Draw(r, "language"),
+				"language":   rapid.SampledFrom([]string{"en", "de", "ja", "ko"}).Draw(r, "language"),
 				"telemetry":  rapid.SampledFrom([]string{"sysmon", "security system", "sysmon security system tasks defender powershell partition pnp"}).Draw(r, "telemetry"),
 				"stretch":    strconv.FormatFloat(rapid.Float64Range(0.2, 20).Draw(r, "stretch"), 'f', 3, 64),
 				"lose":       strconv.Itoa(rapid.IntRange(0, 200).Draw(r, "lose")),
@@ -843,7 +843,7 @@ func TestTheFormatIsDescribed(t *testing.T) {
 	}
 	words := slices.Sorted(maps.Keys(lib.verbs))
 	words = append(words, lib.logNames...)
-	words = append(words, "start", "seed", "telemetry", "records", "language", "stretch", "shuffle", "lose", "background")
+	words = append(words, "start", "seed", "telemetry", "records", "language", "stretch", "jitter", "name", "shuffle", "lose", "background")
 	for _, verb := range slices.Sorted(maps.Keys(lib.verbs)) {
 		if !bytes.Contains(doc, []byte("`"+verb+"`")) {
 			t.Errorf("the verb %s is not described", verb)
@@ -892,24 +892,40 @@ on pc
 	}
 }
 
+func stepsIn(steps []*step) int {
+	n := 0
+	for _, st := range steps {
+		n += st.times + stepsIn(st.steps)
+	}
+	return n
+}
+
 // FuzzScenario: whatever the text, an error or records that balance.
 func FuzzScenario(f *testing.F) {
 	f.Add([]byte(everyVerb))
 	f.Add([]byte(small("-- background --\ncount 50\n")))
 	f.Add([]byte(small("host other\n-- steps --\non pc\n+1s remotelogon a\n    by explorer\n    to other\n    as in\n+1s reboot\n-- background --\ncount 60\nwith managed\n")))
 	f.Add([]byte(small("-- vars --\nx digits 6\ny in a | b\nz from 3-9\n-- steps --\n+1s start p\n    image C:\\${x}${y}${z}.exe\n    repeat 3\n    every 1s\n")))
+	f.Add([]byte(alternatives))
+	f.Add([]byte(small("-- vary --\nlose in 0 | 5\nx in a | b\n-- vars --\nchoose x\n    case a\n    case b if x a\n-- steps --\nany\n    group\n        step 3 t\n        when x b\n            +1s reboot\n    group\n        unless x b\n            +2s stream C:\\x:y\n                by explorer\n                contents <<4\n                    a\n\n                      b\n")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := Parse("f.txtar", data)
 		if err != nil {
 			return
 		}
-		s.background.count = min(s.background.count, 100)
-		total := 0
-		for _, st := range s.steps {
-			total += st.times
+		if again, err := Parse("g.txtar", s.Text()); err != nil {
+			t.Fatalf("written down it is an error: %v\n%s", err, s.Text())
+		} else if !bytes.Equal(again.Text(), s.Text()) {
+			t.Fatalf("written down twice it differs:\n%s\n%s", s.Text(), again.Text())
 		}
-		if total > 2000 {
+		s.background.count = min(s.background.count, 100)
+		if stepsIn(s.steps) > 2000 {
 			return
+		}
+		if v, err := Vary("f.txtar", data, 1, map[string]string{"background": "50"}); err == nil && stepsIn(v.steps) <= 2000 {
+			if b, err := v.Build(); err == nil {
+				checkNumbers(t, b)
+			}
 		}
 		b, err := s.Build()
 		if err != nil {

@@ -107,6 +107,7 @@ type library struct {
 	images     map[string]imageSpec
 	boot       []*step
 	activities []*activity
+	varied     []variable                   // what varies in every scenario
 	words      map[string]map[string]string // language, English word → that language's
 }
 
@@ -130,6 +131,7 @@ var loadLibrary = sync.OnceValues(func() (*library, error) {
 		{"boot.txt", lib.readBoot},
 		{"benign.txt", lib.readActivity},
 		{"managed.txt", lib.readActivity},
+		{"vary.txt", lib.readVaried},
 	} {
 		text, err := templates.ReadFile("templates/" + part.file)
 		if err != nil {
@@ -400,6 +402,12 @@ func (lib *library) readWord(l *line) error {
 	}
 	lib.words[l.rest] = words
 	return nil
+}
+
+func (lib *library) readVaried(l *line) error {
+	v, err := parseVariable(l, l.word, l.rest)
+	lib.varied = append(lib.varied, v)
+	return err
 }
 
 func (lib *library) readBoot(l *line) error {

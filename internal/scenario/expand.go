@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 )
 
 // maxText bounds one expanded text.
@@ -110,6 +112,12 @@ func filter(name, v string) (string, error) {
 		return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(v), nil
 	case "bytes":
 		return strings.ToUpper(hex.EncodeToString([]byte(v))), nil
+	case "encoded": // as powershell -EncodedCommand wants it
+		var b []byte
+		for _, u := range utf16.Encode([]rune(v)) {
+			b = append(b, byte(u), byte(u>>8))
+		}
+		return base64.StdEncoding.EncodeToString(b), nil
 	case "iso": // Sysmon's notation of a time to that of other logs
 		return strings.Replace(v, " ", "T", 1) + "0000Z", nil
 	case "percent": // Sysmon doubles the percent sign in registry values
@@ -132,20 +140,6 @@ func baseName(p string) string {
 
 // builtin are the variables that every text can use.
 func (b *builder) builtin(name string) (string, bool) {
-	switch name {
-	case "empty":
-		return "", true
-	case "sp":
-		return " ", true
-	case "dollar":
-		return "$", true
-	case "newline":
-		return "\n", true
-	case "tabs":
-		return "\t\t\t\t", true
-	case "tabs2":
-		return "\t\t", true
-	}
 	if v, ok := b.vars[name]; ok {
 		return v, true
 	}
@@ -153,7 +147,7 @@ func (b *builder) builtin(name string) (string, bool) {
 		v, ok := b.hostByID[id].vars[key]
 		return v, ok
 	}
-	return "", false
+	return constants(name)
 }
 
 // evaluate gives variables their values, each able to use those before it.

@@ -308,7 +308,7 @@ func (b *builder) describe(name, path string) map[string]string {
 	}
 	if c := b.contents[name]; c != nil {
 		if !c.everywhere() {
-			h = hashesOf(name, b.s.Name, strconv.FormatUint(b.s.seed, 10))
+			h = hashesOf(name, b.s.identity, strconv.FormatUint(b.s.seed, 10))
 		}
 		for _, v := range c.values {
 			switch v.key {

@@ -64,15 +64,16 @@ func (q *queue) Pop() any {
 
 // planSteps gives the scenario's own steps their times.
 func (b *builder) planSteps() error {
-	at := b.s.start
 	own := newScope()
 	rng := rand.New(rand.NewPCG(b.s.seed, streamOrder))
+	var tasks []*task
+	at := b.s.start
 	var plan func(steps []*step) error
 	plan = func(steps []*step) error {
 		for _, st := range steps {
-			if st.any != nil {
-				group := slices.Clone(st.any)
-				if b.s.shuffle {
+			if st.steps != nil {
+				group := slices.Clone(st.steps)
+				if b.s.shuffle && st.free {
 					rng.Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
 				}
 				if err := plan(group); err != nil {
@@ -101,14 +102,75 @@ func (b *builder) planSteps() error {
 				if n > 0 {
 					at = at.Add(b.stretched(st.every))
 				}
-				if err := b.push(&task{at: at, step: st, n: n + 1, host: h, scope: own, label: label}); err != nil {
-					return err
+				if len(tasks) >= maxTasks {
+					return st.errorf("more than %d steps to take", maxTasks)
 				}
+				tasks = append(tasks, &task{at: at, step: st, n: n + 1, host: h, scope: own, label: label})
 			}
 		}
 		return nil
 	}
-	return plan(b.s.steps)
+	if err := plan(b.s.steps); err != nil {
+		return err
+	}
+	b.warp = newWarp(b.s, tasks)
+	for _, t := range tasks {
+		t.at = b.warp.at(t.at)
+		if err := b.push(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// warp moves the times of a scenario's own steps, all in the same way, so that
+// what came after something still does.
+type warp struct {
+	from, to []time.Time
+}
+
+// newWarp draws a factor for each pause between two steps.
+func newWarp(s *Scenario, tasks []*task) *warp {
+	w := &warp{}
+	if s.jitter == 0 {
+		return w
+	}
+	for _, t := range tasks {
+		w.from = append(w.from, t.at)
+	}
+	slices.SortFunc(w.from, time.Time.Compare)
+	w.from = slices.CompactFunc(w.from, time.Time.Equal)
+	rng := rand.New(rand.NewPCG(s.seed, streamJitter))
+	last, now := s.start, s.start
+	for _, at := range w.from {
+		factor := 1 + s.jitter*(2*rng.Float64()-1)
+		// Not less than a millisecond, which is what Sysmon can tell apart.
+		pause := at.Sub(last)
+		now = now.Add(max(min(pause, time.Millisecond), time.Duration(float64(pause)*factor)))
+		w.to = append(w.to, now)
+		last = at
+	}
+	return w
+}
+
+// at is what becomes of a time.
+func (w *warp) at(t time.Time) time.Time {
+	i, found := slices.BinarySearchFunc(w.from, t, time.Time.Compare)
+	switch {
+	case found:
+		return w.to[i]
+	case i == 0:
+		return t
+	case i == len(w.from):
+		return w.to[i-1].Add(t.Sub(w.from[i-1]))
+	}
+	share := float64(t.Sub(w.from[i-1])) / float64(w.from[i].Sub(w.from[i-1]))
+	return w.to[i-1].Add(time.Duration(share * float64(w.to[i].Sub(w.to[i-1]))))
+}
+
+// back is the time that became t.
+func (w *warp) back(t time.Time) time.Time {
+	return (&warp{from: w.to, to: w.from}).at(t)
 }
 
 // hostOf is the host that an activity's step names.

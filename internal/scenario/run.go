@@ -427,8 +427,9 @@ func (r *running) limitLife(p *process, verb string) error {
 		return r.t.step.errorf("lives wants a duration, not %q", v)
 	}
 	end := *r.t // its host, scope, label and variables
-	if !end.aside {
-		d = r.b.stretched(d)
+	at := r.t.at.Add(d)
+	if !end.aside && r.b.warp != nil {
+		at = r.b.warp.at(r.b.warp.back(r.t.at).Add(r.b.stretched(d)))
 	}
 	st := *r.t.step
 	st.verb, st.subject, st.values, st.times, st.root = r.b.lib.verbs["end"], p.handle, nil, 1, ""
@@ -438,7 +439,7 @@ func (r *running) limitLife(p *process, verb string) error {
 		maps.Copy(end.vars, r.t.vars)
 		end.vars["instance"], end.vars["taskname"] = r.vars["instance"], `\`+r.vars["name"]
 	}
-	end.at, end.step, end.n, end.ends = r.t.at.Add(d), &st, 1, p
+	end.at, end.step, end.n, end.ends = at, &st, 1, p
 	end.label.Verb = st.verb.name
 	return r.b.push(&end)
 }

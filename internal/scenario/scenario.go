@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"bytes"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +34,13 @@ type Scenario struct {
 	contents   []*contentSpec
 	steps      []*step
 	background background
+	jitter     float64 // by which share a pause of the steps may differ
+
+	identity string // what made-up contents are made from, beside their names
+	comment  string
+	parts    []part     // the resolved lines, for writing the scenario down
+	varied   []variable // the vary section
+	choices  []Chosen
 }
 
 // Expect is the expect section: what should come out of an analysis, for tests.
@@ -100,7 +106,7 @@ type background struct {
 	without  []string
 }
 
-// step is one abstract step, or with any steps a group whose order is free.
+// step is one abstract step, or a group of steps.
 type step struct {
 	place
 	verb *verbSpec
@@ -116,7 +122,9 @@ type step struct {
 	lost    []string
 	root    string // the kind of the root cause that it shows, if it does
 	values  []setting
-	any     []*step
+
+	steps []*step // of a group
+	free  bool    // their order is
 }
 
 // Label says what a record stands for: the truth that tests compare with, never
@@ -162,54 +170,20 @@ const (
 	maxDelay      = 366 * 24 * time.Hour
 )
 
-// Parse reads a scenario. Errors name the file and line.
+// Parse reads a scenario as it stands, of each choice the first case. Every case
+// is read, so that a mistake in one shows whatever is chosen. Errors name the file
+// and line.
 func Parse(name string, data []byte) (*Scenario, error) {
-	if len(data) > maxSize {
-		return nil, fmt.Errorf("%s: %d bytes: a scenario has at most %d", name, len(data), maxSize)
-	}
-	lib, err := loadLibrary()
+	f, err := openFile(name, data)
 	if err != nil {
 		return nil, err
 	}
-	s := &Scenario{
-		Name: name, lib: lib, logs: lib.windowsLogs(), language: "en", stretch: 1,
-		Expect: Expect{Incidents: -1},
-	}
-	comment, parts := sections(bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")))
-	if !strings.Contains(strings.ToLower(comment), "synthetic") {
-		return nil, fmt.Errorf("%s:1: the text above the first section must say that the scenario is synthetic", name)
-	}
-	s.Title, _, _ = strings.Cut(strings.TrimSpace(comment), "\n")
-	seen := map[string]bool{}
-	for _, p := range parts {
-		at := place{name, p.line - 1}
-		if seen[p.name] {
-			return nil, at.errorf("section %q occurs twice", p.name)
-		}
-		seen[p.name] = true
-		lines, err := parseLines(name, p.line, p.text)
-		if err != nil {
-			return nil, err
-		}
-		read := map[string]func([]*line) error{
-			"settings": s.readSettings, "vars": s.readVars, "hosts": s.readHosts,
-			"volumes": s.readVolumes, "contents": s.readContents, "steps": s.readSteps,
-			"background": s.readBackground, "expect": s.readExpect,
-		}[p.name]
-		if read == nil {
-			return nil, at.errorf("unknown section %q: want settings, vars, hosts, volumes, contents, steps, background or expect", p.name)
-		}
-		if err := read(lines); err != nil {
+	for n := f.deepest() - 1; n > 0; n-- {
+		if _, err := f.read(nth(n), nil); err != nil {
 			return nil, err
 		}
 	}
-	switch {
-	case s.start.IsZero():
-		return nil, fmt.Errorf("%s: the settings name no start", name)
-	case len(s.hosts) == 0:
-		return nil, fmt.Errorf("%s: no host", name)
-	}
-	return s, nil
+	return f.read(first, nil)
 }
 
 func (s *Scenario) readSettings(lines []*line) error {
@@ -260,6 +234,17 @@ func (s *Scenario) set(p place, name, value string) error {
 			return p.errorf("shuffle wants yes or no, not %q", value)
 		}
 		s.shuffle = value == "yes"
+	case "jitter":
+		percent, err := strconv.ParseUint(value, 10, 8)
+		if err != nil || percent > 95 {
+			return p.errorf("jitter wants a percentage up to 95, not %q", value)
+		}
+		s.jitter = float64(percent) / 100
+	case "name":
+		if value == "" {
+			return p.errorf("name wants a name")
+		}
+		s.identity = value
 	case "lose":
 		if s.losePermil, err = strconv.Atoi(value); err != nil || s.losePermil < 0 || s.losePermil > 1000 {
 			return p.errorf("lose wants records per thousand, not %q", value)
@@ -274,9 +259,14 @@ func (s *Scenario) set(p place, name, value string) error {
 	return nil
 }
 
+// settingNames are the settings.
+var settingNames = []string{
+	"start", "seed", "name", "telemetry", "records", "language", "stretch", "jitter", "shuffle", "lose", "background",
+}
+
 // Set changes a variable or a setting of the scenario: the name of a vars line,
-// or one of start, seed, telemetry, records, language, stretch, shuffle, lose
-// and background. It is how a scenario is varied without editing it.
+// or one of start, seed, name, telemetry, records, language, stretch, jitter,
+// shuffle, lose and background. It is how a scenario is varied without editing it.
 func (s *Scenario) Set(name, value string) error {
 	for i := range s.vars {
 		if s.vars[i].name == name {
@@ -387,41 +377,67 @@ func (s *Scenario) readContents(lines []*line) error {
 }
 
 func (s *Scenario) readSteps(lines []*line) error {
-	host := ""
-	label := Label{Attack: true}
+	r := stepReader{lib: s.lib, label: Label{Attack: true}}
+	var err error
+	s.steps, err = r.read(lines, 0)
+	return err
+}
+
+// stepReader reads steps with what "on" and "step" say of those that follow.
+type stepReader struct {
+	lib   *library
+	host  string
+	label Label
+}
+
+// maxNesting bounds how deep groups of steps stand in each other.
+const maxNesting = 20
+
+func (r *stepReader) read(lines []*line, depth int) ([]*step, error) {
+	var steps []*step
 	for _, l := range lines {
 		switch l.word {
 		case "on":
-			host = l.rest
+			r.host = l.rest
 		case "step":
 			number, text, _ := strings.Cut(l.rest, " ")
 			n, err := strconv.Atoi(number)
 			if err != nil || n < 0 {
-				return l.errorf("step wants its number, not %q", number)
+				return nil, l.errorf("step wants its number, not %q", number)
 			}
 			text, benign := strings.CutPrefix(strings.TrimSpace(text), "benign")
-			label = Label{Step: n, Attack: !benign, Text: strings.TrimSpace(text)}
-		default:
-			st, err := s.lib.parseStep(l)
-			if err != nil {
-				return err
+			r.label = Label{Step: n, Attack: !benign, Text: strings.TrimSpace(text)}
+		case "any", "group":
+			if l.rest != "" {
+				return nil, l.errorf("%s stands alone, not before %q", l.word, l.rest)
 			}
-			st.assign(host, label)
-			s.steps = append(s.steps, st)
+			if depth == maxNesting {
+				return nil, l.errorf("groups of steps are nested more than %d deep", maxNesting)
+			}
+			// What is said of the steps of a group does not hold after it, since
+			// nobody knows what comes after it.
+			inside := *r
+			kids, err := inside.read(l.kids, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			st := &step{place: l.place, steps: kids, free: l.word == "any"}
+			if len(kids) > 0 {
+				steps = append(steps, st)
+			}
+		default:
+			st, err := r.lib.parseStep(l)
+			if err != nil {
+				return nil, err
+			}
+			if st.host == "" {
+				st.host = r.host
+			}
+			st.label = r.label
+			steps = append(steps, st)
 		}
 	}
-	return nil
-}
-
-// assign gives a step, or every step of a group, its host and label.
-func (st *step) assign(host string, label Label) {
-	if st.host == "" {
-		st.host = host
-	}
-	st.label = label
-	for _, one := range st.any {
-		one.assign(st.host, label)
-	}
+	return steps, nil
 }
 
 func (s *Scenario) readBackground(lines []*line) error {
@@ -505,22 +521,9 @@ func (s *Scenario) readExpect(lines []*line) error {
 	return nil
 }
 
-// parseStep reads "+DELAY VERB NAME" with its keys, or "any" with its steps.
+// parseStep reads "+DELAY VERB NAME" with its keys.
 func (lib *library) parseStep(l *line) (*step, error) {
 	st := &step{place: l.place, times: 1}
-	if l.word == "any" {
-		if l.rest != "" {
-			return nil, l.errorf("any stands alone, not before %q", l.rest)
-		}
-		for _, k := range l.kids {
-			one, err := lib.parseStep(k)
-			if err != nil {
-				return nil, err
-			}
-			st.any = append(st.any, one)
-		}
-		return st, nil
-	}
 	if len(l.word) < 2 || l.word[0] != '+' && l.word[0] != '@' {
 		return nil, l.errorf("unknown word %q: a step begins with +DELAY, such as +1.5s, or @TIME after the start", l.word)
 	}

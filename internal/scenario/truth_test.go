@@ -130,8 +130,8 @@ func TestShippedScenarios(t *testing.T) {
 		s := parse(t, name, text)
 		for _, st := range s.steps {
 			group := []*step{st}
-			if st.any != nil {
-				group = st.any
+			if st.steps != nil {
+				group = st.steps
 			}
 			for _, st := range group {
 				if st.label.Attack && !lines[st.line] && !silent[st.verb.name] {
