@@ -254,6 +254,9 @@ func (d *Diagram) describeNode(n *modelNode, t *boxText, room float64) {
 		if f := folderOf(n.Node); f != "" {
 			path(f)
 		}
+		if from := incident.Address(n.Node); from != "" {
+			t.sub = append(t.sub, middle(append(plain(lang.T("diagram.from")+" ", fontSub), glyphs(from, fontSub)...), room, 40, fontSub))
+		}
 	case provenance.Folder:
 		if n.Path != "" && n.Path != n.Label {
 			path(n.Path)

@@ -22,7 +22,19 @@ var exposed = map[string]bool{}
 // documents are what people open and what may carry code or lead to it.
 var documents = map[string]bool{}
 
+// mailers are programs that write the attachments of mails.
+var mailers = map[string]bool{}
+
+// webmail are the hosts from which mail services hand out attachments.
+var webmail = []string{
+	"mail.google.com", "mail-attachment.googleusercontent.com", "attachments.office.net", "outlook.live.com", "outlook.office.com",
+	"outlook.office365.com", "mail.yahoo.com", "mail.yahoo.co.jp", "mail.naver.com", "mail.daum.net", "mail.proton.me", "mail.qq.com",
+}
+
 func init() {
+	for _, n := range strings.Fields(`outlook.exe olk.exe thunderbird.exe hxoutlook.exe hxtsr.exe msimn.exe wlmail.exe becky.exe b2.exe foxmail.exe`) {
+		mailers[n] = true
+	}
 	for _, n := range strings.Fields(`w3wp.exe sqlservr.exe httpd.exe nginx.exe tomcat.exe tomcat7.exe tomcat8.exe tomcat9.exe
 		tomcat10.exe php-cgi.exe mysqld.exe postgres.exe umworkerprocess.exe umservice.exe dns.exe spoolsv.exe ws_tomcatservice.exe`) {
 		exposed[n] = true
@@ -49,6 +61,9 @@ func (b *builder) entry(n *provenance.Node, via *provenance.Edge, last bool) (ki
 		}
 	case provenance.File:
 		if documents[world.Ext(n.Path)] && b.opened(n) {
+			return RootDocument, 0, true
+		}
+		if b.mailed(n) {
 			return RootDocument, 0, true
 		}
 		if z := n.Attr("ZoneId"); z == "3" || z == "4" {
@@ -105,6 +120,30 @@ func (b *builder) suggested(n *provenance.Node) []RootKind {
 		return []RootKind{RootDownload, RootInteractive}
 	}
 	return []RootKind{RootInteractive}
+}
+
+// mailed reports whether a file is an attachment of a mail: a mail program put it
+// down, or its zone mark names the page of a mail service.
+func (b *builder) mailed(n *provenance.Node) bool {
+	for _, e := range b.g.In(n.ID) {
+		if e.Verb == provenance.Wrote && mailers[world.Base(world.PathKey(b.g.Node(e.From).Path))] {
+			return true
+		}
+	}
+	if strings.Contains(world.PathKey(n.Path), `\content.outlook\`) {
+		return true
+	}
+	for _, name := range []string{"HostUrl", "ReferrerUrl"} {
+		_, rest, ok := strings.Cut(n.Attr(name), "://")
+		host := strings.ToLower(rest)
+		if i := strings.IndexAny(host, "/:?#"); i >= 0 {
+			host = host[:i]
+		}
+		if ok && slices.ContainsFunc(webmail, func(w string) bool { return host == w || strings.HasSuffix(host, "."+w) }) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *builder) opened(n *provenance.Node) bool {

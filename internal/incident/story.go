@@ -844,7 +844,11 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		return "detected", []string{things, c.rule}
 	case "file-ran":
 		if len(c.edges) == 1 && c.edges[0].Verb == provenance.Executed {
-			if z := g.Node(c.edges[0].From).Attr("ZoneId"); z == "3" || z == "4" {
+			from := g.Node(c.edges[0].From)
+			if z := from.Attr("ZoneId"); z == "3" || z == "4" {
+				if address := Address(from); address != "" {
+					return "download-executed-from", []string{things, address}
+				}
 				return "download-executed", []string{things}
 			}
 			return "file-executed", []string{things}
@@ -857,6 +861,28 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		return "file-ran", []string{things, actor}
 	}
 	return c.key, []string{actor, things}
+}
+
+// Address is where a file came from by its zone mark: its own address, else that of
+// the page it was on; "" if the mark tells neither.
+func Address(n *provenance.Node) string {
+	for _, name := range []string{"HostUrl", "ReferrerUrl"} {
+		if v := n.Attr(name); strings.Contains(v, "://") {
+			return v
+		}
+	}
+	return ""
+}
+
+// RootAddress is where the file at the root came from by its zone mark, "" if it is
+// no file or the mark does not tell.
+func (i *Incident) RootAddress() string {
+	for _, n := range i.Nodes {
+		if n.ID == i.Root.Node && n.Kind == provenance.File {
+			return Address(n)
+		}
+	}
+	return ""
 }
 
 // fromVolume tells how something on a removable volume came to run.

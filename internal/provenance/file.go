@@ -770,22 +770,72 @@ func (j *joiner) zoneMarks() {
 		if n == nil {
 			continue
 		}
-		zone := ""
-		for _, line := range strings.FieldsFunc(r.Get("Contents"), func(c rune) bool { return c == '\r' || c == '\n' || c == ' ' }) {
-			name, value, _ := strings.Cut(line, "=")
-			switch name {
-			case "ZoneId":
-				zone = value
-			case "HostUrl", "ReferrerUrl":
-				n.setAttr(name, value)
-			}
+		contents := r.Get("Contents")
+		zone := zoneValue(contents, "ZoneId")
+		for _, name := range []string{"HostUrl", "ReferrerUrl"} {
+			n.setAttr(name, zoneValue(contents, name))
 		}
 		if zone == "" && r.Get("Contents") == "" {
 			zone = "3" // older Sysmon versions show no contents; the mark itself means "from elsewhere"
 		}
 		n.setAttr("ZoneId", zone)
 		n.Evidence = cite(n.Evidence, r.Ref, MaxNodeEvidence)
+		j.unpacked(n, r)
 	}
+}
+
+// zoneValue returns a value of a zone mark's contents, "" if it has none. Sysmon
+// writes the mark's lines into one, with blanks for the ends of lines; a value
+// may hold single blanks itself.
+func zoneValue(contents, name string) string {
+	for from := 0; ; {
+		i := strings.Index(contents[from:], name+"=")
+		if i < 0 {
+			return ""
+		}
+		i += from
+		from = i + len(name) + 1
+		if i > 0 && contents[i-1] > ' ' && contents[i-1] != ']' {
+			continue // the end of a longer name, or part of an address
+		}
+		value := contents[from:]
+		if end := strings.IndexAny(value, "\r\n"); end >= 0 {
+			value = value[:end]
+		}
+		if end := strings.Index(value, "  "); end >= 0 {
+			value = value[:end]
+		}
+		for _, next := range []string{" ReferrerUrl=", " HostUrl=", " LastWriterPackageFamilyName=", " AppZoneId="} {
+			if end := strings.Index(value, next); end >= 0 {
+				value = value[:end]
+			}
+		}
+		return strings.TrimRight(value, " ")
+	}
+}
+
+// unpacked joins a file to the archive it was taken out of: who unpacks a marked
+// archive marks what comes out of it, and names the archive where a browser names
+// the page.
+func (j *joiner) unpacked(n *Node, r *world.Record) {
+	archive := n.Attr("ReferrerUrl")
+	key := j.w.PathOn(r.Host, archive)
+	if _, drive := world.Letter(key); !drive && !strings.HasPrefix(key, `\\`) {
+		return
+	}
+	w := j.lastWrite(r.Host, key, r.Time)
+	if w == nil {
+		return
+	}
+	from, _ := j.wrote(w, true)
+	if from == nil || from.ID == n.ID {
+		return
+	}
+	j.took(from)
+	j.link(fact{
+		from: from, to: n, verb: Contains, class: ClassB, skeleton: true, join: "zone-archive",
+		t: r.Time, refs: refs(w.refs, []event.EvidenceRef{r.Ref}),
+	})
 }
 
 // renamed draws a recorded rename; Sysmon has none, the sensor does.

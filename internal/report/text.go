@@ -138,7 +138,9 @@ func (t *textWriter) incident(inc *incident.Incident) {
 	}
 	t.printf("  %s\n", l.T("text.facts", strings.Join(hosts, ", "), t.time(inc.First), t.time(inc.Last), i18n.Number(inc.Score), inc.ID))
 	t.printf("  %s\n", l.T("text.root", l.T("diagram.root."+string(inc.Root.Kind)), t.nodeName(inc, inc.Root.Node), l.T("diagram.confidence."+string(inc.Root.Confidence))))
-
+	if from := inc.RootAddress(); from != "" {
+		t.printf("    %s\n", l.T("text.root-from", clip(visible.Text(from))))
+	}
 	if inc.Verdict != "" {
 		t.printf("  %s\n", l.T("incident.verdict", visible.Text(inc.Verdict)))
 	}
