@@ -47,7 +47,7 @@ func Event(e *event.Event) {
 	if row.derive != nil {
 		row.derive(e)
 	}
-	if l == sysmon {
+	if l == sysmon || l == linuxSysmon {
 		if t, ok := sysmonTime(e.Data); ok {
 			e.Time = t
 		}

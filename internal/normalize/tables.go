@@ -30,6 +30,7 @@ const (
 	terminalServices
 	kernelProcess
 	ownSensor
+	linuxSysmon
 )
 
 // providers and channels say which log a record belongs to. The provider
@@ -37,6 +38,7 @@ const (
 var (
 	providers = map[string]logName{
 		"microsoft-windows-sysmon":                                   sysmon,
+		"linux-sysmon":                                               linuxSysmon,
 		"microsoft-windows-security-auditing":                        security,
 		"microsoft-windows-eventlog":                                 eventlog,
 		"service control manager":                                    services,
@@ -59,6 +61,7 @@ var (
 	}
 	channels = map[string]logName{
 		"microsoft-windows-sysmon/operational":                    sysmon,
+		"linux-sysmon/operational":                                linuxSysmon,
 		"security":                                                security,
 		"microsoft-windows-taskscheduler/operational":             tasks,
 		"microsoft-windows-windows defender/operational":          defender,
@@ -194,6 +197,20 @@ var tables = map[logName]map[uint32]row{
 		27:  of(event.FileBlocked),
 		28:  of(event.FileBlocked),
 		29:  of(event.FileExecutable),
+		255: of(event.SensorLoss),
+	},
+	// Sysmon for Linux has Sysmon's ids and fields; its LogonId is the user's number,
+	// and the session's number is in TerminalSessionId.
+	linuxSysmon: {
+		1:   {kind: event.ProcessCreate, derive: auditSession},
+		3:   of(event.NetworkConnect),
+		4:   of(event.SensorState),
+		5:   of(event.ProcessTerminate),
+		9:   of(event.RawRead),
+		10:  of(event.ProcessAccess),
+		11:  of(event.FileCreate),
+		16:  of(event.SensorState),
+		23:  of(event.FileDelete),
 		255: of(event.SensorLoss),
 	},
 	security: {
@@ -591,6 +608,17 @@ func createdProcess(e *event.Event) {
 	}
 	subject(e)
 }
+
+// auditSession takes the number of the audit session, which the kernel gives every
+// process that a logon led to, for the logon's id. 4294967295 means none.
+func auditSession(e *event.Event) {
+	if ses, ok := e.Data.Get("TerminalSessionId"); ok && ses != unsetID {
+		set(e, "LogonId", ses)
+	}
+}
+
+// unsetID is -1 as an unsigned number: no audit session, no login user.
+const unsetID = "4294967295"
 
 // objectAccess gives a file's path the taxonomy's name.
 func objectAccess(e *event.Event) {

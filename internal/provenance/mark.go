@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
+	"time"
 
 	"ashiato/internal/event"
 	"ashiato/internal/world"
@@ -489,6 +491,17 @@ func (g *Graph) markRegistry(r *world.Record, actor *Node, m *Mark) {
 			return
 		}
 	}
+	if p := g.typed(r); p != nil {
+		n := g.process(p)
+		n.Evidence = cite(n.Evidence, r.Ref, MaxNodeEvidence)
+		m.Node = n.ID
+		for _, x := range g.in[n.ID] {
+			if x.Verb == Started {
+				m.Edges = append(m.Edges, x)
+			}
+		}
+		return
+	}
 	n := g.value(r.Host, object, r.Time, ref)
 	if n != nil {
 		n.setAttr("Details", r.Get("Details"))
@@ -501,6 +514,43 @@ func (g *Graph) markRegistry(r *world.Record, actor *Node, m *Mark) {
 	// process did.
 	starts := runKey(object) || redirectOf(object) != nil
 	show(n, verb, starts, starts)
+}
+
+// typedWindow is how far what the Run dialog remembers may be from the start of
+// what it ran.
+const typedWindow = 5 * time.Second
+
+// typed returns the process that the Run dialog started with what r says was
+// entered there, nil if r says nothing of the sort or there is no single one. The
+// shell writes "command\1", and starts it with the program's path written out.
+func (g *Graph) typed(r *world.Record) *world.Process {
+	if !strings.Contains(strings.ToLower(r.Get("TargetObject")), `\explorer\runmru\`) {
+		return nil
+	}
+	_, args := world.SplitCommand(strings.TrimSuffix(r.Get("Details"), `\1`))
+	args = strings.TrimSpace(args)
+	if args == "" {
+		return nil
+	}
+	var found *world.Process
+	all := g.world.Processes()
+	from := sort.Search(len(all), func(i int) bool { return !all[i].Start.Before(r.Time.Add(-typedWindow)) })
+	for _, p := range all[from:] {
+		if p.Start.Sub(r.Time) > typedWindow {
+			break
+		}
+		if p.Implied || p.Parent == nil || !strings.EqualFold(p.Host, r.Host) ||
+			p.Parent.ImageKey() != `c:\windows\explorer.exe` {
+			continue
+		}
+		if _, told := world.SplitCommand(p.CommandLine); strings.TrimSpace(told) == args {
+			if found != nil {
+				return nil
+			}
+			found = p
+		}
+	}
+	return found
 }
 
 // markShare marks what a record of an access to a share shows: the file that was

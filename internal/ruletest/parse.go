@@ -77,6 +77,8 @@ var begin = time.Date(2026, 1, 31, 10, 0, 0, 0, time.UTC)
 var channels = map[string]string{
 	"Microsoft-Windows-Sysmon":                                   "Microsoft-Windows-Sysmon/Operational",
 	"Microsoft-Windows-Security-Auditing":                        "Security",
+	"Linux-Sysmon":                                               "Linux-Sysmon/Operational",
+	"auditd":                                                     "auditd",
 	"Microsoft-Windows-Eventlog":                                 "Security",
 	"Service Control Manager":                                    "System",
 	"Microsoft-Windows-TaskScheduler":                            "Microsoft-Windows-TaskScheduler/Operational",

@@ -604,6 +604,14 @@ func (r *running) noteFile(verb string) error {
 			v.hashes = append(v.hashes, r.leftOf("sysmon/15")...)
 			v.born = append(v.born, r.leftOf("sysmon/15")...)
 			r.made = v.node
+			if from := vars["archive"]; from != "" {
+				a := b.versionAt(h, from)
+				if a == nil {
+					return r.t.step.errorf("no step wrote the archive %s", from)
+				}
+				r.hand(9, "unpacked", a.writer, a.node, v.node,
+					byContent(born("the writing of "+baseName(from), a.node), need{"sysmon/15", r.leftOf("sysmon/15")}))
+			}
 		}
 		return nil
 	}
