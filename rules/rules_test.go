@@ -33,7 +33,7 @@ var update = flag.Bool("update", false, "rewrite the table in README.md")
 var behaviours = []string{
 	"auto-elevation", "cleanup", "collection", "credential-theft", "defender-exclusion", "defense-tampering",
 	"discovery", "download", "dropped-program", "elevation", "exfiltration", "hidden-files", "impact", "injection", "known-malware", "lateral-movement",
-	"log-cleared", "mining", "mock-folder", "persistence", "remote-logon", "script-execution", "service-dll",
+	"log-cleared", "miner-setup", "mining", "mock-folder", "persistence", "remote-logon", "script-execution", "service-dll",
 	"service-persistence", "service-run", "side-load", "task-persistence", "tunnel", "uac-bypass",
 	"usb-script", "usb-spread",
 }

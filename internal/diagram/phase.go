@@ -65,6 +65,7 @@ var phaseOfBehaviour = map[string]string{
 	"task-persistence":    "persistence",
 	"credential-theft":    "credential-access",
 	"mining":              "mining",
+	"miner-setup":         "mining",
 	"impact":              "impact",
 	"lateral-movement":    "lateral-movement",
 	"usb-spread":          "lateral-movement",

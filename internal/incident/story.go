@@ -973,7 +973,7 @@ func (t *teller) registered(c *chapter) (string, []string) {
 		return kind + "-changed", []string{by, name, runs}
 	case by == "":
 		return kind + "-registered-unknown", []string{name, runs}
-	case c.has("mining"):
+	case c.has("mining", "miner-setup"):
 		return "miner-" + kind + "-registered", []string{by, name, runs}
 	}
 	return kind + "-registered", []string{by, name, runs}
