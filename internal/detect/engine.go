@@ -205,10 +205,12 @@ func FromSigma(r *sigma.Rule) *Rule {
 
 // classes name an indicator's detection, by what was seen.
 var classes = map[ioc.Kind]string{
-	ioc.MD5: "Malware/Ashiato.IndicatorHash.M9001", ioc.SHA1: "Malware/Ashiato.IndicatorHash.M9001",
-	ioc.SHA256: "Malware/Ashiato.IndicatorHash.M9001", ioc.IP: "CommandAndControl/Ashiato.IndicatorAddress.M9002",
-	ioc.Network: "CommandAndControl/Ashiato.IndicatorAddress.M9002", ioc.Domain: "CommandAndControl/Ashiato.IndicatorDomain.M9003",
-	ioc.URL: "CommandAndControl/Ashiato.IndicatorURL.M9004", ioc.Path: "Malware/Ashiato.IndicatorPath.M9005",
+	ioc.MD5: "Malware/Ashiato.IndicatorHash.M9901", ioc.SHA1: "Malware/Ashiato.IndicatorHash.M9901",
+	ioc.SHA256: "Malware/Ashiato.IndicatorHash.M9901", ioc.IP: "CommandAndControl/Ashiato.IndicatorAddress.M9902",
+	ioc.Network: "CommandAndControl/Ashiato.IndicatorAddress.M9902", ioc.Domain: "CommandAndControl/Ashiato.IndicatorDomain.M9903",
+	ioc.URL: "CommandAndControl/Ashiato.IndicatorURL.M9904", ioc.Path: "Malware/Ashiato.IndicatorPath.M9905", ioc.FileName: "Malware/Ashiato.IndicatorPath.M9905",
+	ioc.Service: "Persistence/Ashiato.IndicatorService.M9906", ioc.Task: "Persistence/Ashiato.IndicatorTask.M9907",
+	ioc.Signer: "Malware/Ashiato.IndicatorSigner.M9908",
 }
 
 func fromIndicator(i *ioc.Indicator) *Rule {
@@ -216,6 +218,9 @@ func fromIndicator(i *ioc.Indicator) *Rule {
 		ID: "ioc:" + string(i.Kind) + ":" + i.Value, Name: classes[i.Kind],
 		Description: i.Description, Severity: High, Behaviour: "indicator-" + string(i.Kind.Group()),
 		Texts: Texts{}, Source: i.File,
+	}
+	if level, err := ParseSeverity(i.Level); err == nil {
+		d.Severity = level
 	}
 	for _, lang := range i18n.Langs() {
 		kind := lang.T("ioc.kind." + string(i.Kind))

@@ -97,6 +97,10 @@ e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 evil.example
 http://evil.example/
 C:\x.exe
+x.exe,filename
+x1,service
+x2,task
+Bad Corp,signer
 `
 	e := engine(t, twoRules, list)
 	kinds := map[string]bool{}
@@ -110,7 +114,7 @@ C:\x.exe
 		}
 		for _, lang := range i18n.Langs() {
 			x := r.Texts[string(lang)]
-			for _, s := range []string{x.Title, x.Meaning, x.Check, x.Benign, x.Action} {
+			for _, s := range []string{x.Title, x.Meaning, x.Why, x.Check, x.Benign, x.Action} {
 				if s == "" || strings.HasPrefix(s, "ioc.") || strings.Contains(s, "{") {
 					t.Errorf("%s in %s: %q", r.ID, lang, s)
 				}

@@ -13,7 +13,10 @@ func (s *Set) Fields() []string {
 		{[]Kind{MD5, SHA1, SHA256}, hashFields},
 		{[]Kind{IP, Network}, addressFields},
 		{[]Kind{Domain}, domainFields},
-		{[]Kind{Path}, pathFields},
+		{[]Kind{Path, FileName}, pathFields},
+		{[]Kind{Service}, serviceFields},
+		{[]Kind{Task}, taskFields},
+		{[]Kind{Signer}, signerFields},
 		{[]Kind{URL, Domain}, textFields},
 	} {
 		if slices.ContainsFunc(read.kinds, s.has) {

@@ -1,5 +1,6 @@
 // Package ioc holds sets of indicators of compromise and finds them in events:
-// file hashes, addresses, networks, domains, URLs and file paths.
+// file hashes, addresses, networks, domains, URLs, file paths and names, and names
+// of services, tasks and signers.
 //
 // Parse reads a list, New makes a Set of one or more lists, Set.Match looks an
 // event's fields up. A Set is immutable and safe for concurrent use; what it
@@ -32,19 +33,29 @@ const (
 	Domain  Kind = "domain"
 	URL     Kind = "url"
 	Path    Kind = "path"
+	// The names below have no shape of their own: a list says what they are.
+	FileName Kind = "filename" // the last part of a path
+	Service  Kind = "service"  // a service's short name
+	Task     Kind = "task"     // a scheduled task's name, its folders included
+	Signer   Kind = "signer"   // whom a signature names
 )
 
 // Kinds returns every kind.
-func Kinds() []Kind { return []Kind{MD5, SHA1, SHA256, IP, Network, Domain, URL, Path} }
+func Kinds() []Kind {
+	return []Kind{MD5, SHA1, SHA256, IP, Network, Domain, URL, Path, FileName, Service, Task, Signer}
+}
 
 // Group joins the kinds that people are told the same about: "hash",
-// "address", "domain", "url" and "path".
+// "address", "domain", "url", "path" for paths and names of files, and "service",
+// "task" and "signer".
 func (k Kind) Group() Kind {
 	switch k {
 	case MD5, SHA1, SHA256:
 		return "hash"
 	case IP, Network:
 		return "address"
+	case FileName:
+		return Path
 	}
 	return k
 }
@@ -57,11 +68,16 @@ type Indicator struct {
 	Value string
 	// Description is the list's own text, "" if it has none.
 	Description string
+	// Level is the severity that the list gives it, one of Levels; "" if none.
+	Level string
 	// File and Line are where it was read; the first place, if it was given
 	// more than once.
 	File string
 	Line int
 }
+
+// Levels are the severities that a list may give, the mildest first.
+func Levels() []string { return []string{"informational", "low", "medium", "high", "critical"} }
 
 // Hit is an indicator that an event holds, with the fields it was found in, in
 // the order of the tables below.
@@ -82,7 +98,10 @@ var (
 	pathFields   = []string{
 		"Image", "ParentImage", "TargetFilename", "ImageLoaded", "SourceImage", "TargetImage", "ImagePath", "ServiceFileName", "Path",
 	}
-	textFields = []string{
+	serviceFields = []string{"ServiceName", "TargetObject"}
+	taskFields    = []string{"TaskName", "TargetObject", "TargetFilename"}
+	signerFields  = []string{"Signature", "Signer"}
+	textFields    = []string{
 		"CommandLine", "ParentCommandLine", "ScriptBlockText", "Contents", "TaskContent", "Details", "ImagePath", "url", "Url", "RemoteName",
 	}
 )
@@ -137,7 +156,41 @@ func (s *Set) Match(e *event.Event, dst []Hit) []Hit {
 		})
 	}
 	if s.has(Path) {
-		each(e, pathFields, func(field, value string) { hit(s.find(Path, value), field, value) })
+		each(e, pathFields, func(field, value string) { s.named(Path, value, field, value, hit) })
+	}
+	if s.has(FileName) {
+		each(e, pathFields, func(field, value string) {
+			s.named(FileName, value[strings.LastIndexAny(value, `\/`)+1:], field, value, hit)
+		})
+	}
+	if s.has(Service) {
+		each(e, serviceFields, func(field, value string) {
+			name := value
+			if field == "TargetObject" {
+				_, rest, ok := cutFold(value, `\services\`)
+				if name, _, _ = strings.Cut(rest, `\`); !ok {
+					return
+				}
+			}
+			s.named(Service, name, field, value, hit)
+		})
+	}
+	if s.has(Task) {
+		each(e, taskFields, func(field, value string) {
+			name, ok := value, true
+			switch field {
+			case "TargetObject":
+				_, name, ok = cutFold(value, `\schedule\taskcache\tree\`)
+			case "TargetFilename":
+				_, name, ok = cutFold(value, `\system32\tasks\`)
+			}
+			if ok {
+				s.named(Task, name, field, value, hit)
+			}
+		})
+	}
+	if s.has(Signer) {
+		each(e, signerFields, func(field, value string) { s.named(Signer, value, field, value, hit) })
 	}
 	if s.has(URL) || s.has(Domain) {
 		each(e, textFields, func(field, value string) {
@@ -153,6 +206,30 @@ func (s *Set) Match(e *event.Event, dst []Hit) []Hit {
 		return cmp.Or(strings.Compare(string(a.Indicator.Kind), string(b.Indicator.Kind)), strings.Compare(a.Indicator.Value, b.Indicator.Value))
 	})
 	return dst
+}
+
+// named finds the indicator that a name equals, and those whose wildcards fit it.
+func (s *Set) named(kind Kind, name, field, value string, hit func(*Indicator, string, string)) {
+	hit(s.find(kind, name), field, value)
+	if len(s.patterns[kind]) == 0 || len(name) > maxPatternText {
+		return
+	}
+	low := matchForm(kind, name)
+	for _, p := range s.patterns[kind] {
+		if p.fits(low) {
+			hit(s.indicator(p.number), field, value)
+		}
+	}
+}
+
+// cutFold is strings.Cut that ignores the case of sep, which is in lower case.
+func cutFold(s, sep string) (before, after string, found bool) {
+	for i := 0; i+len(sep) <= len(s); i++ {
+		if strings.EqualFold(s[i:i+len(sep)], sep) {
+			return s[:i], s[i+len(sep):], true
+		}
+	}
+	return s, "", false
 }
 
 // each calls do with every value of the named fields, first as the taxonomy has

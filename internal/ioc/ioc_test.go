@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -70,10 +73,20 @@ func TestParse(t *testing.T) {
 		{"header", "type,indicator,description\nip,10.0.0.1,\"pool, first\"\n", []string{"ip 10.0.0.1 pool, first 2"}, nil},
 		{"header after comments", "# x\nsha256;comment\n10.0.0.1;y\n", []string{"ip 10.0.0.1 y 3"}, nil},
 		{"no header", "ip,10.0.0.1,pool\nevil.example,domain,other\n", []string{"ip 10.0.0.1 pool 1", "domain evil.example other 2"}, nil},
+		{"names without a header", "x1,service,its service\nsigner,Bad Corp\nnonsense,words\n", []string{"service x1 its service 1", "signer Bad Corp  2"}, []string{
+			`l.csv:3: "nonsense" is no md5, sha1, sha256, address, network, domain, URL or path, and no cell of the line says that it is a filename, service, task or signer`,
+		}},
+		{"names and levels", "value,kind,severity\n\\A\\b,task,LOW\na\\b.exe,filename,\nx1,service,grave\nevil.example,service-name,low\n10.0.0.1,ip,critical\n", []string{
+			`task \A\b  2 low`, "service evil.example  5 low", "ip 10.0.0.1  6 critical",
+		}, []string{
+			`l.csv:3: "a\\b.exe" is no md5, sha1, sha256, address, network, domain, URL or path, and no cell of the line says that it is a filename, service, task or signer`,
+			`l.csv:4: unknown level "grave": use one of informational, low, medium, high, critical`,
+		}},
+		{"wildcards", "?:\\a\\*,path\n*,service\n?:\\*.*\n", []string{`path ?:\a\*  1`}, []string{`l.csv:2: "*" fits everything`, `l.csv:3: "?:\\*.*" fits everything`}},
 		{"tabs", "evil.example\tthe pool\n", []string{"domain evil.example the pool 1"}, nil},
 		{"byte order mark", "\xEF\xBB\xBF10.0.0.1\n", []string{"ip 10.0.0.1  1"}, nil},
 		{"bad lines", "10.0.0.1\nnonsense\n10.0.0.2\n\xFF\n,\n", []string{"ip 10.0.0.1  1", "ip 10.0.0.2  3"}, []string{
-			`l.csv:2: "nonsense" is no md5, sha1, sha256, address, network, domain, URL or path`, "l.csv:4: the line is not UTF-8 text", "l.csv:5: the line has no indicator",
+			`l.csv:2: "nonsense" is no md5, sha1, sha256, address, network, domain, URL or path, and no cell of the line says that it is a filename, service, task or signer`, "l.csv:4: the line is not UTF-8 text", "l.csv:5: the line has no indicator",
 		}},
 		{"long line", strings.Repeat("x", ioc.MaxLine*3) + "\n10.0.0.1\n", []string{"ip 10.0.0.1  2"}, []string{"l.csv:1: the line is longer than 65536 bytes"}},
 		{"named hashes", "md5:607AC6645BE22077443B74CF38B92CE0,the miner\nSHA1=da39a3ee5e6b4b0d3255bfef95601890afd80709\n", []string{
@@ -94,7 +107,7 @@ func TestParse(t *testing.T) {
 			list, errs := ioc.Parse("l.csv", strings.NewReader(test.in))
 			var got, msgs []string
 			for i := range list.All() {
-				got = append(got, fmt.Sprintf("%s %s %s %d", i.Kind, i.Value, i.Description, i.Line))
+				got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s %d %s", i.Kind, i.Value, i.Description, i.Line, i.Level)))
 				if i.File != "l.csv" {
 					t.Errorf("file %q", i.File)
 				}
@@ -331,28 +344,124 @@ func TestShippedList(t *testing.T) {
 	}
 	defer f.Close()
 	list, errs := ioc.Parse("usb-coinminer.csv", f)
-	var got []string
+	if len(errs) > 0 {
+		t.Error(errs)
+	}
+	var article []string
+	kinds := map[ioc.Kind]int{}
 	for i := range list.All() {
-		got = append(got, i.Value)
-		if i.Kind != ioc.MD5 || i.Description == "" {
-			t.Errorf("%+v", i)
+		kinds[i.Kind]++
+		if i.Kind == ioc.MD5 {
+			article = append(article, i.Value)
+		}
+		if i.Description == "" || i.Level == "" || !strings.Contains(i.Description, "(") {
+			t.Errorf("no source, description or level: %+v", i)
 		}
 	}
 	want := []string{
 		"607ac6645be22077443b74cf38b92ce0", "60f6acfb9efce8dbf5a6d69a418c0eed", "819aa5e784063af3bf18b7a7fcdc1855",
 		"8972c43c579d02b463484e31506a64ff", "a62826dabcdf904941b0793e9f7b2238",
 	}
-	if len(errs) > 0 || !slices.Equal(got, want) {
-		t.Errorf("got %q, %v", got, errs)
+	if !slices.Equal(article, want) {
+		t.Errorf("the article's hashes: %q", article)
 	}
+	for _, k := range []ioc.Kind{ioc.SHA256, ioc.Domain, ioc.Path, ioc.FileName, ioc.Service, ioc.Task, ioc.Signer} {
+		if kinds[k] == 0 {
+			t.Errorf("no %s", k)
+		}
+	}
+}
+
+// TestNames holds where names of files, services, tasks and signers are found, and
+// what wildcards fit.
+func TestNames(t *testing.T) {
+	s := set(t, `value,type
+x817994.vbs,filename
+u*.tmp,filename
+?:\Windows\System32\wsvcz\*,path
+x665422,service
+Éclair?,service
+\Vendor\Update,task
+console_zero,task
+Noriyuki MIYAZAKI,signer
+`)
+	for _, test := range []struct{ field, value, want string }{
+		{"Image", `E:\rootdir\X817994.VBS`, "x817994.vbs"},
+		{"Image", `/mnt/usb/x817994.vbs`, "x817994.vbs"},
+		{"Image", `E:\rootdir\x817994.vbs `, ""},
+		{"Image", `E:\x817994.vbs\a.exe`, ""},
+		{"TargetFilename", `C:\a\U.tmp`, "u*.tmp"},
+		{"TargetFilename", `C:\a\u12.tmp.x`, ""},
+		{"TargetFilename", `d:\windows\system32\WSVCZ\a\b.sys`, `?:\Windows\System32\wsvcz\*`},
+		{"TargetFilename", `C:\Windows \System32\wsvcz\b.sys`, ""},
+		{"ServiceName", "X665422", "x665422"},
+		{"ServiceName", "x6654220", ""},
+		{"ServiceName", "éclairé", "Éclair?"},
+		{"TargetObject", `HKLM\System\CurrentControlSet\Services\x665422\Parameters\ServiceDll`, "x665422"},
+		{"TargetObject", `HKLM\System\CurrentControlSet\Services\other\x665422`, ""},
+		{"TaskName", `\console_zero`, "console_zero"},
+		{"TaskName", `\folder\console_zero`, ""},
+		{"TaskName", `\vendor\update`, `\Vendor\Update`},
+		{"TargetFilename", `C:\Windows\System32\Tasks\Vendor\Update`, `\Vendor\Update`},
+		{"TargetObject", `HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Schedule\TaskCache\Tree\console_zero\SD`, ""},
+		{"TargetObject", `HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Schedule\TaskCache\Tree\console_zero`, "console_zero"},
+		{"Signature", "noriyuki miyazaki", "Noriyuki MIYAZAKI"},
+		{"Description", "x665422", ""},
+	} {
+		var got []string
+		for _, h := range s.Match(&event.Event{Data: event.Fields{{Name: test.field, Value: test.value}}}, nil) {
+			got = append(got, h.Indicator.Value)
+		}
+		if strings.Join(got, "|") != test.want {
+			t.Errorf("%s %q: got %q, want %q", test.field, test.value, got, test.want)
+		}
+	}
+}
+
+// TestPatternsAreBounded holds that a list cannot bring more wildcards than are
+// tried on each name.
+func TestPatternsAreBounded(t *testing.T) {
+	var lines strings.Builder
+	for i := range ioc.MaxPatterns + 5 {
+		fmt.Fprintf(&lines, "a%d*b,service\n", i)
+	}
+	list, errs := ioc.Parse("l", strings.NewReader(lines.String()))
+	if list.Len() != ioc.MaxPatterns || len(errs) != 5 {
+		t.Errorf("%d indicators, %d errors", list.Len(), len(errs))
+	}
+}
+
+// FuzzPattern holds that wildcards fit what a regular expression made of them fits.
+func FuzzPattern(f *testing.F) {
+	f.Add("a*b?c", "axxbyc")
+	f.Add("*é?", "aéü")
+	f.Add("**?*", "\xFFx")
+	f.Fuzz(func(t *testing.T, glob, text string) {
+		if !utf8.ValidString(glob) || !utf8.ValidString(text) || len(text) > 200 || len(glob) > 200 || strings.ContainsAny(glob, ",;\t\"\n\r") ||
+			strings.ContainsFunc(glob, unicode.IsControl) || strings.TrimSpace(glob) != glob || !strings.ContainsAny(glob, "*?") || strings.HasPrefix(glob, "#") {
+			t.Skip()
+		}
+		list, _ := ioc.Parse("l", strings.NewReader("value,type\n"+glob+",service\n"))
+		if list.Len() != 1 {
+			t.Skip()
+		}
+		low := strings.ToLower(glob)
+		re := regexp.MustCompile(`(?s)^` + strings.NewReplacer(`\*`, `.*`, `\?`, `.`).Replace(regexp.QuoteMeta(low)) + `$`)
+		want := re.MatchString(strings.ToLower(text)) && text != ""
+		got := len(ioc.New(list).Match(&event.Event{Data: event.Fields{{Name: "ServiceName", Value: text}}}, nil)) > 0
+		if got != want {
+			t.Fatalf("%q on %q: got %v, want %v", glob, text, got, want)
+		}
+	})
 }
 
 // FuzzParse holds that each line is read, skipped or reported, that what is read
 // is in normal form, and that it is found again in an event that holds it.
 func FuzzParse(f *testing.F) {
 	f.Add("type,value,comment\nip,10.0.0.1,x\nhxxp://a[.]example/b\n")
+	f.Add("x1,service\nkind,value,level\n\\a\\b*,task,low\nx.exe,filename\n")
 	f.Add("# x\n607ac6645be22077443b74cf38b92ce0;y\nC:\\a b\\c\n10.0.0.0/8\n")
-	fields := map[ioc.Kind]string{"hash": "Hashes", "address": "DestinationIp", "domain": "QueryName", "url": "CommandLine", "path": "Image"}
+	fields := map[ioc.Kind]string{"hash": "Hashes", "address": "DestinationIp", "domain": "QueryName", "url": "CommandLine", "path": "Image", "service": "ServiceName", "task": "TaskName", "signer": "Signature"}
 	f.Fuzz(func(t *testing.T, text string) {
 		list, errs := ioc.Parse("l", strings.NewReader(text))
 		if n := strings.Count(text, "\n") + 1; list.Len()+len(errs) > n {
@@ -361,6 +470,10 @@ func FuzzParse(f *testing.F) {
 		s := ioc.New(list)
 		for i := range list.All() {
 			kind, value, ok := ioc.Recognise(i.Value)
+			switch i.Kind {
+			case ioc.FileName, ioc.Service, ioc.Task, ioc.Signer: // the list says so, not their shape
+				kind, value, ok = i.Kind, i.Value, i.Value != ""
+			}
 			if !ok || kind != i.Kind || value != i.Value {
 				t.Fatalf("%q is %v, read again %v %q %v", i.Value, i.Kind, kind, value, ok)
 			}

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"ashiato/internal/event"
@@ -39,13 +40,14 @@ func (e *Error) Error() string { return fmt.Sprintf("%s:%d: %s", e.File, e.Line,
 // "description", "comment", "name" or similar its description; without a
 // header the first column is the indicator and the next one that is none of
 // "md5", "ip" and such is the description. What an indicator is, its shape
-// tells. Blank lines and lines that begin with # are skipped. Defanged forms
+// tells; names of files, services, tasks and signers need a cell that says so,
+// such as "service". A column headed "level" or "severity" gives a severity. Blank lines and lines that begin with # are skipped. Defanged forms
 // ("hxxp", "[.]", "[:]") and hashes behind their name ("sha256:…", "MD5=…") are
 // accepted. The text is UTF-8 or UTF-16.
 //
 // A line that cannot be read is an *Error; the others are returned.
 func Parse(file string, r io.Reader) (*List, []error) {
-	p := parser{file: file, list: &List{file: file}, value: -1, about: -1, abouts: map[string]uint32{}}
+	p := parser{file: file, list: &List{file: file}, value: -1, about: -1, level: -1, kind: -1, abouts: map[string]uint32{}}
 	bounded := &io.LimitedReader{R: r, N: MaxFileSize + 1}
 	var decoded io.Reader
 	decoded, p.encoding = decode(bounded)
@@ -155,6 +157,8 @@ type parser struct {
 	errs         []error
 	more         int
 	value, about int // columns that a header named, -1 if none did
+	level, kind  int
+	patterns     int // indicators with wildcards
 	begun        bool
 }
 
@@ -169,10 +173,18 @@ func (p *parser) fail(line int, msg string) {
 var (
 	valueHeads = []string{"indicator", "indicators", "ioc", "value", "observable", "hash", "md5", "sha1", "sha256", "ip", "domain", "url", "path"}
 	aboutHeads = []string{"description", "comment", "comments", "note", "notes", "name", "threat", "malware", "family"}
-	typeHeads  = []string{"type", "kind", "category", "source", "date", "first_seen", "last_seen", "confidence", "tags", "reference"}
+	levelHeads = []string{"level", "severity"}
+	kindHeads  = []string{"type", "kind", "category"}
+	typeHeads  = []string{"source", "date", "first_seen", "last_seen", "confidence", "tags", "reference"}
 	typeWords  = []string{
 		"md5", "sha1", "sha256", "sha-1", "sha-256", "hash", "filehash", "filehash-md5", "filehash-sha1", "filehash-sha256", "ip", "ipv4",
-		"ipv6", "ip-dst", "ip-src", "domain", "hostname", "url", "uri", "path", "filename", "cidr", "network",
+		"ipv6", "ip-dst", "ip-src", "domain", "hostname", "url", "uri", "path", "cidr", "network",
+		"filename", "file-name", "service", "service-name", "task", "scheduled-task", "signer", "certificate",
+	}
+	// namedKinds are the words for kinds that have no shape.
+	namedKinds = map[string]Kind{
+		"filename": FileName, "file-name": FileName, "service": Service, "service-name": Service,
+		"task": Task, "scheduled-task": Task, "signer": Signer, "certificate": Signer,
 	}
 )
 
@@ -210,10 +222,27 @@ func (p *parser) line(n int, text string) {
 		p.fail(n, "the line has no indicator")
 		return
 	}
-	kind, value, ok := Recognise(cells[at])
+	kind, value, ok := p.recognise(cells, at)
 	if !ok {
-		p.fail(n, fmt.Sprintf("%q is no md5, sha1, sha256, address, network, domain, URL or path", cells[at]))
+		p.fail(n, fmt.Sprintf("%q is no md5, sha1, sha256, address, network, domain, URL or path, and no cell of the line says that it is a filename, service, task or signer", cells[at]))
 		return
+	}
+	if hasWildcards(kind, value) {
+		if strings.Trim(value, `*?\/.:`) == "" {
+			p.fail(n, fmt.Sprintf("%q fits everything", value))
+			return
+		}
+		if p.patterns++; p.patterns > MaxPatterns {
+			p.fail(n, fmt.Sprintf("the list has more than %d indicators with wildcards", MaxPatterns))
+			return
+		}
+	}
+	level := 0
+	if p.level >= 0 && p.level < len(cells) && cells[p.level] != "" {
+		if level = 1 + slices.Index(Levels(), strings.ToLower(cells[p.level])); level == 0 {
+			p.fail(n, fmt.Sprintf("unknown level %q: use one of %s", cells[p.level], strings.Join(Levels(), ", ")))
+			return
+		}
 	}
 	about := ""
 	switch {
@@ -228,9 +257,38 @@ func (p *parser) line(n int, text string) {
 		}
 	}
 	it := p.list.add(kind, value, n)
+	it.level = uint8(level)
 	if about != "" {
 		it.about = p.describe(about)
 	}
+}
+
+// maxName bounds the names of files, services, tasks and signers, in bytes.
+const maxName = 1024
+
+// recognise tells what the cell at holds: by the line's own word for its kind, if
+// that is one without a shape, else by its shape.
+func (p *parser) recognise(cells []string, at int) (Kind, string, bool) {
+	kind, ok := Kind(""), false
+	switch {
+	case p.kind >= 0 && p.kind < len(cells):
+		kind, ok = namedKinds[strings.ToLower(cells[p.kind])]
+	case p.kind < 0 && p.value < 0:
+		for i, c := range cells {
+			if k, named := namedKinds[strings.ToLower(c)]; named && i != at {
+				kind, ok = k, true
+				break
+			}
+		}
+	}
+	if !ok {
+		return Recognise(cells[at])
+	}
+	value := cells[at]
+	if len(value) > maxName || strings.ContainsFunc(value, unicode.IsControl) || kind == FileName && strings.ContainsAny(value, `\/`) {
+		return "", "", false
+	}
+	return kind, value, true
 }
 
 // maxAbouts bounds the table of descriptions that are stored once.
@@ -252,10 +310,10 @@ func (p *parser) describe(about string) uint32 {
 // least one known name.
 func (p *parser) header(cells []string) bool {
 	known := false
-	value, about := -1, -1
+	value, about, level, kind := -1, -1, -1, -1
 	for i, c := range cells {
 		c = strings.ToLower(c)
-		if k, _, ok := Recognise(c); ok && k != Path {
+		if k, _, ok := Recognise(c); ok && (k != Path || strings.Contains(c, `\`)) {
 			return false
 		}
 		switch {
@@ -263,12 +321,16 @@ func (p *parser) header(cells []string) bool {
 			value, known = i, true
 		case slices.Contains(aboutHeads, c) && about < 0:
 			about, known = i, true
+		case slices.Contains(levelHeads, c) && level < 0:
+			level, known = i, true
+		case slices.Contains(kindHeads, c) && kind < 0:
+			kind, known = i, true
 		case slices.Contains(typeHeads, c):
 			known = true
 		}
 	}
 	if known {
-		p.value, p.about = value, about
+		p.value, p.about, p.level, p.kind = value, about, level, kind
 	}
 	return known
 }
@@ -379,7 +441,7 @@ func namedHash(s string) (Kind, string, bool) {
 // isPath recognises absolute paths: of a drive, of a share, of a Unix system.
 func isPath(s string) bool {
 	switch {
-	case len(s) > 3 && letter(s[0]) && s[1] == ':' && s[2] == '\\':
+	case len(s) > 3 && (letter(s[0]) || s[0] == '?' || s[0] == '*') && s[1] == ':' && s[2] == '\\':
 		return true
 	case len(s) > 3 && strings.HasPrefix(s, `\\`):
 		return true

@@ -26,6 +26,7 @@ type item struct {
 	value uint32 // where in text
 	about uint32 // where in text, 0 if it has no description
 	kind  uint8  // index in kinds
+	level uint8  // index in Levels plus one, 0 if it has none
 }
 
 // The pieces that a List grows by, so that it is never copied. The largest text
@@ -60,6 +61,9 @@ func (l *List) at(i int) Indicator {
 		out.Value = hex.EncodeToString(value)
 	} else {
 		out.Value = string(value)
+	}
+	if it.level != 0 {
+		out.Level = Levels()[it.level-1]
 	}
 	if it.about != 0 {
 		out.Description = string(l.read(it.about))
@@ -116,14 +120,15 @@ func unhex(s string) string {
 
 // Set is a collection of indicators.
 type Set struct {
-	lists   []*List
-	first   []int          // the number of the first indicator of each list
-	slots   []slot         // a hash table with linear probing; its length is a power of two
-	seed    maphash.Seed   // so that no list can be made that is slow to look up
-	n       int            // distinct indicators
-	counts  [8]int         // of them, by index in kinds
-	lengths []netip.Prefix // one per prefix length and family of the networks, longest first
-	found   sync.Map       // indicators that were asked for: number to *Indicator
+	lists    []*List
+	first    []int              // the number of the first indicator of each list
+	slots    []slot             // a hash table with linear probing; its length is a power of two
+	seed     maphash.Seed       // so that no list can be made that is slow to look up
+	n        int                // distinct indicators
+	counts   [12]int            // of them, by index in kinds
+	patterns map[Kind][]pattern // those with wildcards
+	lengths  []netip.Prefix     // one per prefix length and family of the networks, longest first
+	found    sync.Map           // indicators that were asked for: number to *Indicator
 }
 
 // slot is an indicator in the table: its number plus one, and part of its hash.
@@ -131,7 +136,7 @@ type slot struct{ number, hash uint32 }
 
 // New makes a Set. Of indicators that are equal the first counts.
 func New(lists ...*List) *Set {
-	s := &Set{lists: lists, seed: maphash.MakeSeed()}
+	s := &Set{lists: lists, seed: maphash.MakeSeed(), patterns: map[Kind][]pattern{}}
 	total := 0
 	for _, l := range lists {
 		s.first = append(s.first, total)
@@ -160,6 +165,9 @@ func (s *Set) add(number int, l *List, it *item) {
 	s.slots[at] = slot{uint32(number) + 1, hash}
 	s.n++
 	s.counts[it.kind]++
+	if value := string(l.read(it.value)); hasWildcards(kind, value) {
+		s.patterns[kind] = append(s.patterns[kind], pattern{number, matchForm(kind, value)})
+	}
 	if kind == Network {
 		p := netip.MustParsePrefix(string(l.read(it.value))) // Parse wrote it
 		same := func(o netip.Prefix) bool { return o.Bits() == p.Bits() && o.Addr().Is4() == p.Addr().Is4() }
@@ -171,8 +179,11 @@ func (s *Set) add(number int, l *List, it *item) {
 
 // matchForm is what equal values of a kind have in common.
 func matchForm(k Kind, value string) string {
-	if k == Path {
+	switch k {
+	case Path, FileName, Service, Signer:
 		return strings.ToLower(value)
+	case Task:
+		return strings.ToLower(strings.TrimPrefix(value, `\`))
 	}
 	return value
 }
