@@ -184,8 +184,12 @@ func (s *Set) Match(e *event.Event, dst []Hit) []Hit {
 			case "TargetFilename":
 				_, name, ok = cutFold(value, `\system32\tasks\`)
 			}
-			if ok {
-				s.named(Task, name, field, value, hit)
+			if !ok {
+				return
+			}
+			s.named(Task, name, field, value, hit)
+			if key, last := strings.LastIndexByte(name, '\\'), field == "TargetObject"; last && key >= 0 {
+				s.named(Task, name[:key], field, value, hit) // the name ends in a value's
 			}
 		})
 	}

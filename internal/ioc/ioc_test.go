@@ -403,7 +403,7 @@ Noriyuki MIYAZAKI,signer
 		{"TaskName", `\folder\console_zero`, ""},
 		{"TaskName", `\vendor\update`, `\Vendor\Update`},
 		{"TargetFilename", `C:\Windows\System32\Tasks\Vendor\Update`, `\Vendor\Update`},
-		{"TargetObject", `HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Schedule\TaskCache\Tree\console_zero\SD`, ""},
+		{"TargetObject", `HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Schedule\TaskCache\Tree\console_zero\SD`, "console_zero"},
 		{"TargetObject", `HKLM\SOFTWARE\Microsoft\Windows NT\CurrentVersion\Schedule\TaskCache\Tree\console_zero`, "console_zero"},
 		{"Signature", "noriyuki miyazaki", "Noriyuki MIYAZAKI"},
 		{"Description", "x665422", ""},

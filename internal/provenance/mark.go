@@ -388,6 +388,11 @@ func (g *Graph) strange(r *world.Record, pid uint32, image string, refs []event.
 // matters.
 func (g *Graph) markFile(r *world.Record, actor *Node) ([]*Edge, *Node) {
 	path := r.Get("TargetFilename")
+	if name := world.FiledTask(path); name != "" && (actor == nil || actor.Hub) {
+		if n, edges := g.keptTask(r, name); n != nil {
+			return edges, n
+		}
+	}
 	if strings.HasSuffix(strings.ToLower(path), zoneSuffix) {
 		path = path[:len(path)-len(zoneSuffix)]
 	}
@@ -427,6 +432,23 @@ func (g *Graph) markFile(r *world.Record, actor *Node) ([]*Edge, *Node) {
 		}
 	}
 	return edges, n
+}
+
+// keptTask finds the task that a record of the scheduler's own books is about, and
+// the arrows of its making. It returns nil if the graph has no such task.
+func (g *Graph) keptTask(r *world.Record, name string) (*Node, []*Edge) {
+	n := g.nodes[id(Task, r.Host, strings.ToLower(world.TaskName(name)))]
+	if n == nil {
+		return nil, nil
+	}
+	n.Evidence = cite(n.Evidence, r.Ref, MaxNodeEvidence)
+	var edges []*Edge
+	for _, x := range g.in[n.ID] {
+		if x.Verb == Registered || x.Verb == Configured {
+			edges = append(edges, x)
+		}
+	}
+	return n, edges
 }
 
 func (g *Graph) markRegistry(r *world.Record, actor *Node, m *Mark) {
@@ -479,15 +501,8 @@ func (g *Graph) markRegistry(r *world.Record, actor *Node, m *Mark) {
 		return
 	}
 	if name := world.CachedTask(object); name != "" && (actor == nil || actor.Hub) {
-		// The scheduler keeps its books: that is the task's.
-		if n := g.nodes[id(Task, r.Host, strings.ToLower(world.TaskName(name)))]; n != nil {
-			n.Evidence = cite(n.Evidence, r.Ref, MaxNodeEvidence)
-			m.Node = n.ID
-			for _, x := range g.in[n.ID] {
-				if x.Verb == Registered || x.Verb == Configured {
-					m.Edges = append(m.Edges, x)
-				}
-			}
+		if n, edges := g.keptTask(r, name); n != nil {
+			m.Node, m.Edges = n.ID, append(m.Edges, edges...)
 			return
 		}
 	}

@@ -206,6 +206,16 @@ func CachedTask(object string) string {
 	return Dir(object[i+len(mark):])
 }
 
+// FiledTask reads the path of the file in which the Task Scheduler keeps a task,
+// …\Windows\System32\Tasks\<name>: the name as recorded, "" for other paths.
+func FiledTask(path string) string {
+	const folder = `\windows\system32\tasks\`
+	if key := PathKey(path); len(key) > len(folder)+2 && key[1] == ':' && strings.HasPrefix(key[2:], folder) && len(key) <= len(path) {
+		return path[len(path)-len(key)+2+len(folder):]
+	}
+	return ""
+}
+
 // TaskCommands returns the command lines of a task's Exec actions from its XML
 // definition; none if it cannot be read.
 func TaskCommands(content string) []string {

@@ -621,3 +621,20 @@ func TestAddFromManyPlaces(t *testing.T) {
 		}
 	}
 }
+
+func TestFiledTask(t *testing.T) {
+	for path, want := range map[string]string{
+		`C:\Windows\System32\Tasks\Vendor\Update`:      `Vendor\Update`,
+		`c:\WINDOWS\system32\tasks\A b `:               `A b `,
+		`\\?\C:\Windows\System32\Tasks\X`:              `X`,
+		`C:\Windows\System32\Tasks\`:                   "",
+		`C:\Windows \System32\Tasks\X`:                 "",
+		`D:\copy\Windows\System32\Tasks\X`:             "",
+		`C:\Windows\System32\Tasks_Migrated\Vendor\Up`: "",
+		"": "",
+	} {
+		if got := FiledTask(path); got != want {
+			t.Errorf("%q: got %q, want %q", path, got, want)
+		}
+	}
+}
