@@ -23,6 +23,9 @@ type Options struct {
 	MaxContext int // further nodes drawn beside them; default 60
 	// Pins are what an analyst decided.
 	Pins Pins
+	// Common says how common rules are; nil means: among these detections and the
+	// hosts of this graph.
+	Common *Commonness
 }
 
 // Build joins detections into incidents: those whose nodes the graph connects
@@ -37,7 +40,10 @@ func Build(g *provenance.Graph, ds []detect.Detection, opt Options) []*Incident 
 	alerts := place(g, ds)
 	opt.Pins.sever(g)
 	groups := opt.Pins.apply(components(g, alerts))
-	common := measure(g, alerts)
+	common := opt.Common
+	if common == nil {
+		common = NewCommonness(len(g.Hosts()), ds)
+	}
 	for _, group := range groups {
 		if group.joined {
 			g.FollowOrigins(group.nodes)
@@ -279,7 +285,7 @@ type builder struct {
 	alerts    []alert
 	component map[provenance.NodeID]bool
 	joined    bool
-	common    *commonness
+	common    *Commonness
 
 	marked map[provenance.NodeID]time.Time // alert nodes and the last time they alerted
 	onset  map[provenance.NodeID]time.Time // … and the first
@@ -319,7 +325,8 @@ func (b *builder) build() *Incident {
 	b.context(i)
 	b.collect(i)
 	b.tell(i)
-	b.score(i)
+	i.joined = b.joined
+	i.scoreAmong(b.common)
 	b.remains(i)
 	i.SmallestCut = smallestCut(i.Nodes, i.Edges, i.Persistence)
 	i.Impact = b.impact(i)
@@ -327,6 +334,9 @@ func (b *builder) build() *Incident {
 	i.TitleKeys = titleKeys(i)
 	return i
 }
+
+// DetectionID is the id that a detection has in every incident: Placed.ID.
+func DetectionID(d detect.Detection) string { return identity(d) }
 
 // identity is a hash over what a detection's record says and the rule, not over
 // the file it was read from nor where the graph places it. Of a correlation that
@@ -711,8 +721,9 @@ func (b *builder) tells(e *provenance.Edge) bool {
 	return e.Skeleton && b.core[e.To]
 }
 
-// score adds up the printed terms; see the doc comment of Incident.Terms.
-func (b *builder) score(i *Incident) {
+// scoreAmong adds up the printed terms; see the doc comment of Incident.Terms.
+func (i *Incident) scoreAmong(common *Commonness) {
+	i.Terms, i.Score = nil, 0
 	type key struct {
 		rule string
 		node provenance.NodeID
@@ -722,7 +733,7 @@ func (b *builder) score(i *Incident) {
 	var order []key
 	for _, d := range i.Detections {
 		k := key{d.Rule.ID, d.Node}
-		if !b.joined {
+		if !i.joined {
 			k.node = "" // a burst is one happening many times
 		}
 		if count[k] == 0 {
@@ -750,8 +761,8 @@ func (b *builder) score(i *Incident) {
 	slices.Sort(ids)
 	for _, id := range ids {
 		term("detection", rules[id].Name+" ×"+strconv.Itoa(nodes[id]), perRule[id])
-		if r, on := b.common.rarity(id); r > 0 {
-			term("rarity", fmt.Sprintf("%s: %d/%d", rules[id].Name, on, b.common.total), perRule[id]*r/6)
+		if r, on := common.rarity(id); r > 0 {
+			term("rarity", fmt.Sprintf("%s: %d/%d", rules[id].Name, on, common.total), perRule[id]*r/6)
 		}
 	}
 	tactics, sequence := tacticOrder(i.Detections)

@@ -127,6 +127,8 @@ type Incident struct {
 	Pinned  bool
 	// Cut counts nodes left out by the size bound.
 	Cut int
+
+	joined bool // false for what stands alone at a hub, and a burst
 }
 
 // Gap is something that was not seen.
