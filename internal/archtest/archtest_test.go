@@ -32,7 +32,7 @@ var layers = [][]string{
 	{"internal/provenance"},
 	{"internal/ruletest"},
 	{"internal/ruleset", "internal/incident"},
-	{"internal/diagram", "internal/regression", "internal/rulestat"},
+	{"internal/analysis", "internal/diagram", "internal/regression", "internal/rulestat"},
 	{"internal/diagram/diagramtest", "internal/diagram/browsertest", "internal/report"},
 	{"internal/scan", "internal/casefile", "internal/evaluation"},
 	{"cmd/ashiato"},
@@ -40,7 +40,7 @@ var layers = [][]string{
 
 // noSystem are the packages whose result is a function of their input alone;
 // their …test subpackages, which only tests import, may do more.
-var noSystem = []string{"internal/sigma", "internal/world", "internal/provenance", "internal/incident", "internal/diagram"}
+var noSystem = []string{"internal/sigma", "internal/world", "internal/provenance", "internal/incident", "internal/analysis", "internal/diagram"}
 
 // mayTouchSystem are the only places for unsafe and system calls.
 var mayTouchSystem = []string{"internal/sensor", "cmd"}

@@ -56,8 +56,15 @@ func Outlooks(w *world.World) []*Outlook {
 	for _, h := range w.Hosts() {
 		of(h).recorded = h
 	}
+	carries := brokerUnits(w)
 	for _, r := range w.Records() {
 		of(r.Host).record(r)
+		if key := placeKey(r); r.Kind == event.NetworkConnect && key != "" && !strings.EqualFold(r.Get("Initiated"), "false") {
+			p, _ := w.Actor(r)
+			if p != nil && p.Image != "" && !strings.HasPrefix(p.ImageKey(), `c:\program files`) && carries.mayCarry(p, 0) {
+				of(r.Host).likens[key] = true
+			}
+		}
 	}
 	for _, p := range w.Processes() {
 		o := of(p.Host)
@@ -80,6 +87,47 @@ func Outlooks(w *world.World) []*Outlook {
 	return all
 }
 
+// unitBrokers tells which brokers' processes may turn out to be one unit's own.
+type unitBrokers struct {
+	tampered map[*world.Process]bool
+	services map[string]bool // hosts of which services are recorded
+	handlers map[string]bool // hosts of which tasks with COM handlers are
+}
+
+func brokerUnits(w *world.World) *unitBrokers {
+	u := &unitBrokers{map[*world.Process]bool{}, set{}, set{}}
+	for _, r := range w.Records() {
+		if r.Kind == event.ProcessTamper {
+			if p, _ := w.Actor(r); p != nil {
+				u.tampered[p] = true
+			}
+		}
+	}
+	for _, s := range w.Services() {
+		u.services[world.HostKey(s.Host)] = true
+	}
+	for _, t := range w.Tasks() {
+		if len(t.Handlers) > 0 {
+			u.handlers[world.HostKey(t.Host)] = true
+		}
+	}
+	return u
+}
+
+// mayCarry reports whether a process may carry lineage in some graph: Graph.hub
+// then does not hold for it. It says yes rather too often.
+func (u *unitBrokers) mayCarry(p *world.Process, depth int) bool {
+	if !staticHub(p.ImageKey()) || u.tampered[p] || shellHost(p) || isInstaller(p) || p.ImageKey() == scrcons {
+		return true
+	}
+	host := world.HostKey(p.Host)
+	if depth > 8 || u.services[host] && startedBy(p, "services.exe") || u.handlers[host] && scheduled(p) {
+		return true
+	}
+	q := p.Parent
+	return served[p.ImageKey()] && q != nil && !q.Implied && q.Image != "" && u.mayCarry(q, depth+1)
+}
+
 type set map[string]bool
 
 func (s set) sorted() []string { return slices.Sorted(maps.Keys(s)) }
@@ -94,6 +142,7 @@ type outlook struct {
 }
 
 func (o *outlook) outlook() *Outlook {
+	delete(o.likens, "")
 	short := shortName(o.host)
 	o.offers["name|"+short] = true
 	for a := range o.addresses {
@@ -168,9 +217,6 @@ func (o *outlook) record(r *world.Record) {
 		if a := address(r.Get("SourceIp")); a != "" && strings.EqualFold(r.Get("Initiated"), "true") {
 			o.addresses[a] = true
 		}
-		if !strings.EqualFold(r.Get("Initiated"), "false") {
-			o.likens[placeKey(r)] = true
-		}
 	case event.Logon:
 		add(o.offers, end(r.Get("IpAddress"), r.Get("IpPort")))
 		account(r.Get("TargetUserName"))
@@ -216,7 +262,6 @@ func (o *outlook) record(r *world.Record) {
 			}
 		}
 	}
-	delete(o.likens, "")
 }
 
 // fileName is the match form of a file's name, without its folder and stream.
@@ -406,6 +451,12 @@ func (n *Neighbours) make() {
 		}
 	}
 }
+
+// Len is how many hosts there are.
+func (n *Neighbours) Len() int { return len(n.hosts) }
+
+// Has reports whether a host is among them, by the match form of its name.
+func (n *Neighbours) Has(host string) bool { return n.hosts[host] != nil }
 
 // Recorded is how many hosts wrote records that are not damaged.
 func (n *Neighbours) Recorded() int {

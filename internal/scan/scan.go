@@ -15,13 +15,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"ashiato/internal/analysis"
 	"ashiato/internal/detect"
 	"ashiato/internal/event"
 	"ashiato/internal/incident"
 	"ashiato/internal/normalize"
-	"ashiato/internal/provenance"
 	"ashiato/internal/report"
 	"ashiato/internal/sigma/correlation"
 	"ashiato/internal/source"
@@ -54,6 +55,9 @@ type Options struct {
 	// of an earlier scan to compare with.
 	Pins    incident.Pins
 	Earlier []incident.Earlier
+	// Resume is the state of an earlier scan to go on from, nil to begin anew. It
+	// is used up. Changes then tell what became of that scan's incidents.
+	Resume *State
 	// Progress is told how far the reading is; it may be nil.
 	Progress func(files.Progress)
 
@@ -64,92 +68,54 @@ type Options struct {
 type Result struct {
 	Stats     report.Stats
 	Incidents []*incident.Incident // most severe first
-	// Changes say what became of Options.Earlier, in any incident however mild.
+	// Changes say what became of Options.Earlier, or of the incidents of
+	// Options.Resume, in any incident however mild.
 	Changes  []incident.Change
 	Problems []source.Problem
 	Gaps     []incident.Gap
+	// State is what another scan can go on from.
+	State *State
 	// Evidence returns a cited record, nil if it was not collected.
 	Evidence func(event.EvidenceRef) *event.Event
-}
-
-// collector takes what the workers find.
-type collector struct {
-	mu         sync.Mutex
-	builder    *provenance.Builder
-	detections []detect.Detection
-	state      *correlation.State // nil without correlations
-	hosts      map[string]bool
-	first      time.Time
-	last       time.Time
-	filtered   int64
-	added      int64
-	kinds      kinds
 }
 
 // Run scans. The error is ctx's if the scan was interrupted; everything else
 // that goes wrong with the input is a Problem.
 func Run(ctx context.Context, opt Options) (*Result, error) {
-	c := &collector{
-		builder: provenance.NewBuilder(world.New(opt.Limits)),
-		hosts:   map[string]bool{},
-	}
-	if set := opt.Engine.Correlations(); set != nil {
-		c.state = set.State(opt.Correlations)
+	st := opt.Resume
+	if st == nil {
+		st = &State{analysis: analysis.New(opt.analysis())}
 	}
 	keep := filter(opt)
-	workers := sync.Pool{New: func() any { return opt.Engine.Worker() }}
+	var filtered atomic.Int64
 	handle := func(batch []*event.Event) {
-		w := workers.Get().(*detect.Worker)
-		defer workers.Put(w)
 		kept := batch[:0:0]
-		var found []detect.Detection
-		var told []correlation.Observation
 		for _, e := range batch {
 			normalize.Event(e)
-			if !keep(e) {
-				continue
+			if keep(e) {
+				kept = append(kept, e)
 			}
-			kept = append(kept, e)
-			if e.Flags&event.Unread != 0 {
-				continue // no rule can hold for it
-			}
-			found, told = w.Observe(e, nil, found, told)
 		}
-		c.add(kept, found, told, len(batch)-len(kept))
+		st.analysis.Add(kept)
+		filtered.Add(int64(len(batch) - len(kept)))
 	}
 	reading := files.Options{Jobs: opt.Jobs, Progress: opt.Progress}
-	interest := opt.Engine.Interest()
 	if !opt.everything {
-		reading.Interest = interestIn(interest)
+		reading.Interest = interestIn(opt.Engine.Interest())
 	}
 	stats, problems := files.Scan(ctx, opt.Paths, reading, handle)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	graph := c.builder.Build()
-	if c.state != nil {
-		var left []source.Problem
-		c.detections, left = correlate(opt.Engine, c.state, graph, c.detections)
-		problems = append(problems, left...)
+	st.source.Add(stats)
+	st.filtered += filtered.Load()
+	found := st.analysis.Update()
+	problems = append(problems, leftOut(found)...)
+	r := &Result{Changes: found.Changes, Problems: problems, Gaps: st.analysis.Gaps(), State: st}
+	if opt.Resume == nil {
+		r.Changes = incident.Changes(opt.Earlier, found.Incidents)
 	}
-	if cut := graph.Cut(); cut != (provenance.Cut{}) {
-		problems = append(problems, source.Problem{
-			Kind: source.TooLarge, Offset: -1, Count: 1, Lost: cut.Records,
-			Detail: fmt.Sprintf("the joins are full: %d records, %d processes, %d objects and %d relations were left out of the picture; scan a shorter span or fewer hosts",
-				cut.Records, cut.Processes, cut.Nodes, cut.Edges),
-		})
-	}
-	if shed := graph.Shed(); shed.Records() > 0 {
-		problems = append(problems, source.Problem{
-			Kind: source.TooLarge, Offset: -1, Count: 1, Lost: shed.Records(),
-			Detail: fmt.Sprintf("a host's part of the joins is full: of %d records of context, %d repeats, %d processes that did nothing, %d records of processes long ended, %d of the oldest records and %d processes only their number is kept; scan a shorter span, or raise --joins-memory",
-				shed.Context, shed.Repeats, shed.Leaves, shed.Ended, shed.Oldest, shed.Processes),
-		})
-	}
-	detections := unique(c.detections)
-	all := incident.Build(graph, detections, incident.Options{Pins: opt.Pins})
-	r := &Result{Changes: incident.Changes(opt.Earlier, all), Problems: problems, Gaps: graph.Gaps()}
-	for _, inc := range all {
+	for _, inc := range found.Incidents {
 		if inc.Severity >= opt.MinSeverity {
 			r.Incidents = append(r.Incidents, inc)
 			r.Stats.Placed += len(inc.Detections)
@@ -158,18 +124,15 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 	slices.SortStableFunc(r.Incidents, func(a, b *incident.Incident) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(b.Score, a.Score), a.First.Compare(b.First), strings.Compare(a.ID, b.ID))
 	})
-	r.Stats.Source = stats
-	r.Stats.Filtered = c.filtered
-	r.Stats.Repeated = int64(graph.Repeated())
-	r.Stats.Analysed = c.added - r.Stats.Repeated
-	r.Stats.First, r.Stats.Last = c.first, c.last
-	r.Stats.Applicable = c.kinds.applicable(interest)
-	r.Stats.Detections = len(detections)
-	r.Stats.BelowMinimum = len(detections) - r.Stats.Placed
-	for h := range c.hosts {
-		r.Stats.Hosts = append(r.Stats.Hosts, h)
-	}
-	slices.Sort(r.Stats.Hosts)
+	r.Stats.Source = st.source
+	r.Stats.Filtered = st.filtered
+	r.Stats.Repeated = found.Seen.Repeated
+	r.Stats.Analysed = found.Seen.Events - found.Seen.Repeated
+	r.Stats.First, r.Stats.Last = found.Seen.First, found.Seen.Last
+	r.Stats.Hosts = found.Seen.Hosts
+	r.Stats.Applicable = st.analysis.Applicable()
+	r.Stats.Detections = found.Detections
+	r.Stats.BelowMinimum = found.Detections - r.Stats.Placed
 	if opt.Evidence {
 		if err := r.collectEvidence(ctx, opt); err != nil {
 			return nil, err
@@ -178,41 +141,8 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 	return r, nil
 }
 
-func (c *collector) add(kept []*event.Event, found []detect.Detection, told []correlation.Observation, filtered int) {
-	detected := make(map[*event.Event]bool, len(found))
-	for i := range found {
-		detected[found[i].Event] = true
-	}
-	for _, e := range kept { // hosts have locks of their own
-		if detected[e] {
-			c.builder.AddDetected(e)
-		} else {
-			c.builder.Add(e)
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.filtered += int64(filtered)
-	c.added += int64(len(kept))
-	c.detections = append(c.detections, found...)
-	for _, o := range told {
-		c.state.Add(o)
-	}
-	for _, e := range kept {
-		c.kinds.add(e)
-		if e.Flags&(event.BadChecksum|event.Carved) != 0 {
-			continue // what damage may have invented does not widen the picture
-		}
-		if e.Host != "" && !c.hosts[e.Host] {
-			c.hosts[e.Host] = true
-		}
-		if c.first.IsZero() || e.Time.Before(c.first) {
-			c.first = e.Time
-		}
-		if e.Time.After(c.last) {
-			c.last = e.Time
-		}
-	}
+func (opt *Options) analysis() analysis.Options {
+	return analysis.Options{Engine: opt.Engine, Limits: opt.Limits, Correlations: opt.Correlations, Pins: opt.Pins}
 }
 
 // filter makes the test for Since, Until and Hosts.
@@ -232,39 +162,6 @@ func filter(opt Options) func(*event.Event) bool {
 		short, _, _ := strings.Cut(name, ".")
 		return hosts[name] || hosts[short]
 	}
-}
-
-// identity is what makes two records the same record, wherever they were read.
-type identity struct {
-	host, channel, provider string
-	record                  uint64
-	id                      uint32
-	time                    int64
-	hash                    [32]byte
-	rule                    string
-}
-
-// unique orders detections and drops those of records that were read twice,
-// keeping the one with the smallest reference.
-func unique(ds []detect.Detection) []detect.Detection {
-	slices.SortFunc(ds, detect.Compare)
-	seen := make(map[identity]bool, len(ds))
-	return slices.DeleteFunc(ds, func(d detect.Detection) bool {
-		e := d.Event
-		k := identity{
-			host: strings.ToLower(e.Host), channel: strings.ToLower(e.Channel), provider: strings.ToLower(e.Provider),
-			record: e.Ref.RecordID, id: e.ID, time: e.Time.UnixNano(), rule: d.Rule.ID,
-		}
-		if d.Count > 0 { // one event may decide a correlation for several groups
-			k.rule += fmt.Sprintf("%q", d.Matched)
-		}
-		if k.record == 0 {
-			k.hash = e.Ref.SHA256
-		}
-		twice := seen[k]
-		seen[k] = true
-		return twice
-	})
 }
 
 // collectEvidence reads again the files that hold cited records and keeps those

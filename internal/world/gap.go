@@ -147,10 +147,11 @@ func (w *World) resolveGaps() {
 		}
 		w.gaps = append(w.gaps, g)
 	}
-	slices.SortFunc(w.gaps, compareGaps)
+	slices.SortFunc(w.gaps, CompareGaps)
 }
 
-func compareGaps(a, b Gap) int {
+// CompareGaps orders gaps by host, time and reason, and then by the rest.
+func CompareGaps(a, b Gap) int {
 	return cmp.Or(strings.Compare(a.Host, b.Host), a.From.Compare(b.From), strings.Compare(a.Reason, b.Reason),
 		strings.Compare(a.Channel, b.Channel), a.To.Compare(b.To), cmp.Compare(a.Count, b.Count),
 		slices.CompareFunc(a.Evidence, b.Evidence, event.EvidenceRef.Compare))
@@ -205,6 +206,6 @@ func (w *World) GapsWithin(host string, from, to time.Time) []Gap {
 		}
 		found = append(found, g)
 	}
-	slices.SortFunc(found, compareGaps)
+	slices.SortFunc(found, CompareGaps)
 	return found
 }

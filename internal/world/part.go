@@ -10,6 +10,9 @@ func (w *World) HostKeys() []string {
 	return keys
 }
 
+// Knows reports whether anything of a host was taken in.
+func (w *World) Knows(host string) bool { return w.store(host, false) != nil }
+
 // Part returns a World of some of the hosts, named by their match forms, that
 // answers as one to which only their records had been added. It shares what is
 // kept of them with w: it is good until the next Add to w, and nothing may be
@@ -25,4 +28,14 @@ func (w *World) Part(hosts ...string) *World {
 		}
 	}
 	return p
+}
+
+// Shedding is Shed of what was added so far, without resolving anything.
+func (w *World) Shedding() Shed {
+	var all Shed
+	for _, s := range w.stores {
+		w.fit(s, true)
+		all.add(s.shed)
+	}
+	return all
 }
