@@ -115,18 +115,21 @@ func (j *joiner) hollowed() {
 // signature was not found says nothing: Windows keeps most of its own apart from
 // the files, and Sysmon does not always find them.
 func (j *joiner) foreign(r *world.Record) *world.Process {
-	maker := strings.ToLower(r.Get("Signature"))
-	if !strings.EqualFold(r.Get("Signed"), "true") || maker == "" || strings.HasPrefix(maker, "microsoft ") {
+	if !foreignBroker(r) {
 		return nil
 	}
-	key := world.PathKey(r.Get("ImageLoaded"))
-	if begetters[key] == nil {
-		return nil
-	}
-	if p, _ := j.w.Actor(r); p != nil && p.ImageKey() == key {
+	if p, _ := j.w.Actor(r); p != nil && p.ImageKey() == world.PathKey(r.Get("ImageLoaded")) {
 		return p
 	}
 	return nil
+}
+
+// foreignBroker reports whether a record shows that another maker than Windows'
+// signed the file in the place of a broker.
+func foreignBroker(r *world.Record) bool {
+	maker := strings.ToLower(r.Get("Signature"))
+	return strings.EqualFold(r.Get("Signed"), "true") && maker != "" && !strings.HasPrefix(maker, "microsoft ") &&
+		begetters[world.PathKey(r.Get("ImageLoaded"))] != nil
 }
 
 // newborn returns the process that a record of tampering is about if it had just

@@ -97,7 +97,7 @@ type unitBrokers struct {
 func brokerUnits(w *world.World) *unitBrokers {
 	u := &unitBrokers{map[*world.Process]bool{}, set{}, set{}}
 	for _, r := range w.Records() {
-		if r.Kind == event.ProcessTamper {
+		if r.Kind == event.ProcessTamper || r.Kind == event.ImageLoad && foreignBroker(r) {
 			if p, _ := w.Actor(r); p != nil {
 				u.tampered[p] = true
 			}
@@ -124,8 +124,17 @@ func (u *unitBrokers) mayCarry(p *world.Process, depth int) bool {
 	if depth > 8 || u.services[host] && startedBy(p, "services.exe") || u.handlers[host] && scheduled(p) {
 		return true
 	}
-	q := p.Parent
-	return served[p.ImageKey()] && q != nil && !q.Implied && q.Image != "" && u.mayCarry(q, depth+1)
+	parents := begetters[p.ImageKey()]
+	if parents == nil {
+		return false
+	}
+	parent := world.PathKey(p.ParentImage)
+	if q := p.Parent; q != nil && q.Image != "" {
+		if parent = q.ImageKey(); u.mayCarry(q, depth+1) {
+			return true
+		}
+	}
+	return (strings.Contains(parent, `\`) || parent == "system") && !slices.Contains(parents, parent)
 }
 
 type set map[string]bool
