@@ -19,8 +19,8 @@ type Limits struct {
 // Cut counts what the limits left out.
 type Cut struct {
 	Nodes, Edges int
-	// Records and Processes did not fit into the world.
-	Records, Processes int
+	// Records are of hosts that the world does not tell apart.
+	Records int
 }
 
 // Graph holds the nodes and edges. It is made by Builder.Build; Mark may add to
@@ -140,7 +140,7 @@ func (g *Graph) Repeated() int { return g.world.Repeated() }
 func (g *Graph) Cut() Cut {
 	c := g.cut
 	l := g.world.Lost()
-	c.Records, c.Processes = l.Records, l.Processes
+	c.Records = l.Records
 	return c
 }
 

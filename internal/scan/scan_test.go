@@ -377,7 +377,7 @@ func TestNamesMayHoldExclamationMarks(t *testing.T) {
 
 func TestWhatDoesNotFitIsSaid(t *testing.T) {
 	dir, _ := scenarioLogs(t, "usb-coinminer.txtar")
-	r := run(t, Options{Paths: []string{dir}, Engine: engine(t), Limits: world.Limits{Records: 100}})
+	r := run(t, Options{Paths: []string{dir}, Engine: engine(t), Limits: world.Limits{Hosts: 1}})
 	i := slices.IndexFunc(r.Problems, func(p source.Problem) bool { return p.Kind == source.TooLarge })
 	if i < 0 || r.Problems[i].Lost == 0 || !strings.Contains(r.Problems[i].Detail, "the joins are full") {
 		t.Errorf("more than 100 records were kept and no problem says what was left out: %v", r.Problems)

@@ -14,8 +14,9 @@
 // # Memory
 //
 // What is kept of a host is held to Limits.HostBytes; Shed says what is given up
-// beyond that, in which order. Up to the merging of repeats, what is given up is
-// a function of the set of events too.
+// beyond that, in which order. What is given up is a function of the set of events
+// too, as are the answers that are left: docs/decisions/0012 says why that can be,
+// and of what little it does not hold.
 //
 // # Text
 //

@@ -49,7 +49,7 @@ func (s *store) note(e *event.Event) {
 	if e.Time.After(p.last) {
 		p.last = e.Time
 	}
-	if e.Ref.RecordID == 0 {
+	if e.Ref.RecordID == 0 || s.unnumbered {
 		return
 	}
 	k := logKey{s.key, s.channel(e.Channel), cutName(e.Ref.File)}
@@ -112,7 +112,7 @@ func (w *World) resolveGaps() {
 		}
 	}
 	for _, s := range w.stores {
-		if n := s.shed.Records(); n > 0 && s.span != nil {
+		if n := s.plan.shed.Records(); n > 0 && s.span != nil {
 			w.gaps = append(w.gaps, Gap{Host: s.span.name, Reason: "state-limit", From: s.span.first, To: s.span.last, Count: n})
 		}
 	}

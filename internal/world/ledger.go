@@ -21,7 +21,6 @@ type ledger struct {
 	key   [2]uint64
 	logs  map[logName]*pages
 	other map[uint64]uint32
-	count int   // records
 	cost  int64 // about how many bytes of memory it takes
 }
 
@@ -193,15 +192,21 @@ func (l *ledger) lookOther(buffer []byte) (place, uint32, []byte) {
 	return place{other: k}, l.other[k], buffer
 }
 
-// put notes what became of the record that was looked for last, which was unseen.
-func (l *ledger) put(p place, mark uint32) {
-	l.count++
+// mark notes what became of the record that was looked for last, which was seen.
+func (l *ledger) mark(p place, mark uint32) {
 	if p.slot != nil {
 		p.slot.mark = mark
 		return
 	}
 	l.other[p.other] = mark
-	l.cost += otherCost
+}
+
+// put notes what became of the record that was looked for last, which was unseen.
+func (l *ledger) put(p place, mark uint32) {
+	l.mark(p, mark)
+	if p.slot == nil {
+		l.cost += otherCost
+	}
 }
 
 // each calls f with the mark of every record, which it may change to another

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -153,7 +152,7 @@ func (w *World) resolveProcesses() {
 	w.byPID = map[pidKey][]*Process{}
 	w.starts = map[*Record]*Process{}
 	for _, s := range w.sortedStores() {
-		w.mentioned(s)
+		w.mentioned(s.plan)
 	}
 	// Starts that carry a GUID.
 	var byPIDOnly []*Record
@@ -234,14 +233,12 @@ func (w *World) resolveProcesses() {
 }
 
 // mentioned makes the processes that a host's records name by ProcessGuid.
-func (w *World) mentioned(s *store) {
-	guids := slices.SortedFunc(maps.Keys(s.byGUID), compareGUIDs)
-	for _, guid := range guids {
-		m := s.mentions.at(s.byGUID[guid])
-		get := s.texts.get
+func (w *World) mentioned(s *plan) {
+	for _, m := range s.known() {
+		get := m.texts.get
 		p := &Process{
 			Host: get(m.host), PID: m.pid, GUID: get(m.guid), Image: get(m.image), CommandLine: get(m.cmd), User: get(m.user),
-			Folded: int(m.folded), Implied: true, First: m.first(), Last: m.last(), Start: m.first(), Evidence: []event.EvidenceRef{s.ref(&m.citation)},
+			Folded: m.folded, Implied: true, First: m.first(), Last: m.last(), Start: m.first(), Evidence: []event.EvidenceRef{m.ref(&m.citation)},
 		}
 		at, start, _ := ParseGUID(p.GUID)
 		// A time in the GUID that is after the first mention, or years before
@@ -260,7 +257,7 @@ func (w *World) mentioned(s *store) {
 			}
 		}
 		w.byKey[p.Key] = p
-		w.byGUID[guidID{s.key, guid}] = p
+		w.byGUID[guidID{s.key, m.as}] = p
 		if p.StartKey != 0 {
 			w.byStart[startID{s.key, p.StartKey}] = p
 		}

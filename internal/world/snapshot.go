@@ -3,6 +3,7 @@ package world
 import (
 	"bufio"
 	"bytes"
+	"container/heap"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -20,7 +21,7 @@ import (
 
 // snapshotMagic begins a snapshot; its last byte is the version. The format is
 // in docs/formats/world-snapshot.md.
-const snapshotMagic = "ASHIWLD\x01"
+const snapshotMagic = "ASHIWLD\x02"
 
 // ErrSnapshot is what Restore returns, wrapped, for what is no snapshot, is
 // damaged, was made by a version that keeps other fields, or exceeds the limits.
@@ -46,8 +47,7 @@ func (w *World) Snapshot(out io.Writer) error {
 	e.raw(fingerprint[:])
 	e.fixed(w.ledgerKey[0])
 	e.fixed(w.ledgerKey[1])
-	e.count(w.lostRecords.Load())
-	e.count(w.lostProcesses.Load())
+	e.count(w.lost.Load())
 	stores := w.sortedStores()
 	e.count(int64(len(stores)))
 	for _, s := range stores {
@@ -84,6 +84,11 @@ func (e *encoder) bool(v bool) {
 	e.uint(0)
 }
 
+// counts are the counts of a store that snapshots hold.
+func (s *store) counts() []*int {
+	return []*int{&s.repeated, &s.given, &s.wanted, &s.context, &s.unmentioned, &s.holes}
+}
+
 func (e *encoder) store(s *store) {
 	e.text(s.key)
 	e.bool(s.span != nil)
@@ -93,12 +98,21 @@ func (e *encoder) store(s *store) {
 		e.time(s.span.last)
 	}
 	e.uint(uint64(s.level))
-	for _, n := range s.shed.counts() {
+	for _, c := range s.cuts {
+		e.bool(c.made)
+		e.int(c.age.sec)
+		e.uint(uint64(c.age.nsec))
+		e.uint(c.age.record)
+		e.raw(c.age.tie[:])
+		e.count(c.next)
+	}
+	for _, n := range s.counts() {
 		e.count(int64(*n))
 	}
-	for _, n := range []int64{int64(s.repeated), s.thinned, int64(s.sifted), s.ledgerLeft} {
-		e.count(n)
-	}
+	e.bool(s.unnumbered)
+	e.bool(s.forgot)
+	e.count(s.ledgerLeft)
+	e.count(s.gross)
 	index := map[textRef]uint64{0: 0}
 	e.count(int64(s.texts.count))
 	s.texts.each(func(ref textRef, text string) {
@@ -150,7 +164,7 @@ func (e *encoder) store(s *store) {
 			e.uint(index[ref])
 		}
 		e.uint(uint64(m.pid))
-		e.uint(uint64(m.folded))
+		e.uint(uint64(m.count))
 		e.bool(m.detected)
 	}
 	e.ledger(s.seen)
@@ -359,8 +373,7 @@ func (d *decoder) world(w *World) {
 		return
 	}
 	w.ledgerKey = [2]uint64{d.fixed(), d.fixed()}
-	w.lostRecords.Store(int64(d.count("lost records", maxCount)))
-	w.lostProcesses.Store(int64(d.count("lost processes", maxCount)))
+	w.lost.Store(int64(d.count("lost records", maxCount)))
 	last := ""
 	for i := range d.count("hosts", w.limits.Hosts) {
 		key := d.text("a host", maxKey)
@@ -374,8 +387,8 @@ func (d *decoder) world(w *World) {
 		s := newStore(key, w.ledgerKey)
 		d.store(s, w)
 		w.stores[key] = s
-		w.keptRecords.Add(int64(s.rows.n))
-		w.keptProcesses.Add(int64(s.mentions.n))
+		heap.Push(&w.ranked, s)
+		s.count(w)
 	}
 }
 
@@ -386,14 +399,25 @@ func (d *decoder) store(s *store, w *World) {
 			d.fail("host %q is called %q", s.key, s.span.name)
 		}
 	}
-	s.level = level(d.uint("level", uint64(levelOldest)))
-	for _, n := range s.shed.counts() {
-		*n = d.count("a count of what was given up", maxCount)
+	s.level = level(d.uint("level", uint64(levelCut)))
+	for i := range s.cuts {
+		c := &s.cuts[i]
+		c.made = d.bool("whether a class was cut")
+		c.age.sec, c.age.nsec = d.moment()
+		c.age.record = d.uint("a record's number", 1<<64-1)
+		d.raw(c.age.tie[:])
+		c.next = int64(d.count("a size", maxCount))
+		if d.err == nil && c.made && s.level != levelCut {
+			d.fail("a class was cut at level %d", s.level)
+		}
 	}
-	s.repeated = d.count("repeated records", maxCount)
-	s.thinned = int64(d.count("a size", maxCount))
-	s.sifted = d.count("a count of records", maxCount)
+	for _, n := range s.counts() {
+		*n = d.count("a count of records", maxCount)
+	}
+	s.unnumbered = d.bool("whether numbers are followed")
+	s.forgot = d.bool("whether records were forgotten")
 	s.ledgerLeft = int64(d.count("a size", maxCount))
+	s.gross = int64(d.count("a size", maxGross))
 
 	refs := []textRef{0}
 	for range d.count("texts", maxCount) {
@@ -438,7 +462,7 @@ func (d *decoder) store(s *store, w *World) {
 		c.locus = uint32(d.index("a place", len(s.loci.list)))
 		return c
 	}
-	for range d.count("records", w.limits.Records-int(w.keptRecords.Load())) {
+	for range d.count("records", maxCount) {
 		var r row
 		r.sec, r.nsec = d.moment()
 		r.citation = citation()
@@ -459,7 +483,7 @@ func (d *decoder) store(s *store, w *World) {
 		r.at = s.values.add(s.refs)
 		s.rows.add(r)
 	}
-	for range d.count("processes", w.limits.Processes-int(w.keptProcesses.Load())) {
+	for range d.count("processes", maxCount) {
 		var guid [16]byte
 		var m mention
 		d.raw(guid[:])
@@ -473,7 +497,7 @@ func (d *decoder) store(s *store, w *World) {
 			*ref = text()
 		}
 		m.pid = uint32(d.uint("a process id", 1<<32-1))
-		m.folded = uint32(d.uint("children", 1<<32-1))
+		m.count = uint32(d.uint("a count of records", 1<<32-1))
 		m.detected = d.bool("whether a rule held")
 		if d.err != nil {
 			return
@@ -484,6 +508,9 @@ func (d *decoder) store(s *store, w *World) {
 			return
 		}
 		s.byGUID[guid] = s.mentions.add(m)
+	}
+	if d.err == nil && (s.wanted > s.given || s.context > s.wanted || s.rows.n > s.wanted) {
+		d.fail("%d records kept of %d, %d of them context, of %d", s.rows.n, s.wanted, s.context, s.given)
 	}
 	d.ledger(s.seen, s)
 	d.numbers(s)

@@ -176,6 +176,14 @@ func seedWorld() *World {
 	return l.world()
 }
 
+func twoHosts() *World {
+	w := New(Limits{})
+	for _, host := range []string{"a", "b"} {
+		w.Add(&event.Event{Host: host, Time: t0, Ref: event.EvidenceRef{RecordID: 1}})
+	}
+	return w
+}
+
 func TestDamagedSnapshotsAreRefused(t *testing.T) {
 	good := snapshotOf(t, seedWorld())
 	for n := range good {
@@ -199,7 +207,7 @@ func TestDamagedSnapshotsAreRefused(t *testing.T) {
 		{"another version", append([]byte("ASHIWLD\x09"), good[8:]...), "version is 9", Limits{}},
 		{"other fields", append([]byte(snapshotMagic+"12345678"), good[16:]...), "keeps other fields", Limits{}},
 		{"more than that", append(bytes.Clone(good), 0), "more behind its end", Limits{}},
-		{"too many records", good, "more than 1", Limits{Records: 1}},
+		{"too many hosts", snapshotOf(t, twoHosts()), "more than 1", Limits{Hosts: 1}},
 	} {
 		_, err := Restore(bytes.NewReader(c.data), c.l)
 		if !errors.Is(err, ErrSnapshot) || !strings.Contains(err.Error(), c.want) {
@@ -247,7 +255,7 @@ func FuzzRestore(f *testing.F) {
 	}
 	more := snapshotOf(f, l.world())
 	f.Add(more[:len(more)-sha256.Size])
-	limits := Limits{HostBytes: MinHostBytes, Records: 10_000, Processes: 10_000, Hosts: 100}
+	limits := Limits{HostBytes: MinHostBytes, Hosts: 100}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		sum := sha256.Sum256(body)
 		w, err := Restore(bytes.NewReader(append(bytes.Clone(body), sum[:]...)), limits)

@@ -21,14 +21,24 @@ type store struct {
 	channels map[string]string // match forms of the channels' names
 	seen     *ledger
 	logs     map[logKey]*numbers
-	span     *span // nil until a record that is not damaged came
-	repeated int
+	// unnumbered says that which numbers logs lack is no longer followed.
+	unnumbered bool
+	span       *span // nil until a record that is not damaged came
+	evicted    bool  // the host is no longer told apart
+
+	// Records that were added: again, for the first time, of those the ones that
+	// can take part in a join, and of those the ones that are context.
+	repeated, given, wanted, context int
 
 	level       level
-	shed        Shed
-	thinned     int64 // cost of what was kept when it was last thinned
-	sifted      int   // rows that were left when repeats were last merged
-	ledgerLeft  int64 // cost of the ledger when it last was
+	cuts        [classes]cut // at levelCut
+	unmentioned int          // mentions of processes that were given up, see Shed.Processes
+	holes       int
+	plan        *plan // while the answers are made
+	forgot      bool  // the ledger knows only what is kept
+	ledgerLeft  int64 // cost of the ledger when it last was made anew
+	gross       int64 // what all that was added would take, were nothing shared or given up
+	counted     int64 // of that, what is in World.gross
 	logsCost    int64
 	numbersCost int64
 	kept
@@ -90,12 +100,18 @@ func (o origin) clone() origin {
 	return o
 }
 
+// size is what its names take.
+func (o *origin) size() int64 { return int64(len(o.Provider) + len(o.Host) + len(o.Channel)) }
+
 // locus is what the references to many records have in common.
 type locus struct{ host, channel, file string }
 
 func (p locus) clone() locus {
 	return locus{strings.Clone(p.host), strings.Clone(p.channel), strings.Clone(p.file)}
 }
+
+// size is what its names take.
+func (p *locus) size() int64 { return int64(len(p.host) + len(p.channel) + len(p.file)) }
 
 // citation is an EvidenceRef.
 type citation struct {
@@ -113,7 +129,7 @@ func (k *kept) putLocus(l locus) uint32 {
 	l = locus{cutName(l.host), cutName(l.channel), cutName(l.file)}
 	i, isNew := k.loci.put(l, locus.clone)
 	if isNew {
-		k.names += int64(len(l.host) + len(l.channel) + len(l.file))
+		k.names += l.size()
 	}
 	return i
 }
@@ -122,7 +138,7 @@ func (k *kept) putOrigin(o origin) uint32 {
 	o.Provider, o.Channel = cutName(o.Provider), cutName(o.Channel)
 	i, isNew := k.origins.put(o, origin.clone)
 	if isNew {
-		k.names += int64(len(o.Provider) + len(o.Host) + len(o.Channel))
+		k.names += o.size()
 	}
 	return i
 }
@@ -192,7 +208,7 @@ type mention struct {
 	host, guid                    textRef // as the first spells them
 	pid                           uint32
 	image, cmd, user              textRef
-	folded                        uint32 // children that were given up, see Shed.Leaves
+	count                         uint32 // of the records
 	detected                      bool   // a rule held for something it did
 }
 
@@ -218,9 +234,9 @@ func compareMoments(aSec int64, aNsec uint32, bSec int64, bNsec uint32) int {
 // named is how a process is named by a record.
 type named struct{ guid, pid, image, cmd, user string }
 
-// mention takes in what e says of a process. room is asked whether one more
-// process may be kept.
-func (s *store) mention(e *event.Event, n named, detected bool, room func() bool) {
+// mention takes in what e says of a process. isNew says that e was not added
+// before.
+func (s *store) mention(e *event.Event, n named, detected, isNew bool) {
 	if n.guid == "" {
 		return
 	}
@@ -231,7 +247,10 @@ func (s *store) mention(e *event.Event, n named, detected bool, room func() bool
 	sec, nsec := e.Time.Unix(), uint32(e.Time.Nanosecond())
 	i, ok := s.byGUID[b]
 	if !ok {
-		if !room() {
+		if s.cuts[classMention].gone(guidAge(b)) {
+			if isNew {
+				s.unmentioned++
+			}
 			return
 		}
 		i = s.mentions.add(mention{
@@ -241,6 +260,9 @@ func (s *store) mention(e *event.Event, n named, detected bool, room func() bool
 		s.byGUID[b] = i
 	}
 	m := s.mentions.at(i)
+	if isNew {
+		m.count++
+	}
 	c := compareMoments(sec, nsec, m.firstSec, m.firstNsec)
 	if c == 0 && ok {
 		c = e.Ref.Compare(s.ref(&m.citation))
@@ -266,7 +288,7 @@ func (s *store) mention(e *event.Event, n named, detected bool, room func() bool
 }
 
 func (s *store) believe(ref *textRef, since *int64, v string, at int64) {
-	if v = cut(v); !known(v) {
+	if v = clip(v); !known(v) {
 		return
 	}
 	if *ref == 0 || at < *since || at == *since && v < s.texts.get(*ref) {
@@ -279,8 +301,8 @@ const maxName = 1 << 20
 
 func cutName(s string) string { return s[:min(len(s), maxName)] }
 
-// cut bounds the length of a kept value.
-func cut(v string) string {
+// clip bounds the length of a kept value.
+func clip(v string) string {
 	if len(v) > maxText {
 		return v[:maxText]
 	}

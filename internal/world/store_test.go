@@ -33,7 +33,7 @@ func TestTextsAreTheirs(t *testing.T) {
 				return strings.Repeat(string(rune('a'+n%7)), n)
 			})).Draw(t, "text")
 			ref := texts.put(s)
-			s = cut(s)
+			s = clip(s)
 			if had, ok := at[s]; ok && had != ref {
 				t.Fatalf("%.20q is at %d and at %d", s, had, ref)
 			} else if !ok && s != "" {

@@ -32,7 +32,7 @@ func (t *texts) put(s string) textRef {
 	if s == "" {
 		return 0
 	}
-	s = cut(s)
+	s = clip(s)
 	if (t.count+1)*4 > len(t.table)*3 {
 		t.grow()
 	}
@@ -85,6 +85,16 @@ func (t *texts) get(ref textRef) string {
 			return s[n+1 : n+1+length]
 		}
 	}
+}
+
+// sizeOf is the part of size that is the text's at ref.
+func (t *texts) sizeOf(ref textRef) int64 {
+	n := int64(len(t.get(ref)))
+	size := n + 1
+	for ; n >= 0x80; n >>= 7 {
+		size++
+	}
+	return size
 }
 
 // each calls f with every text, in the order they were put.

@@ -1,6 +1,8 @@
 package world
 
 import (
+	"cmp"
+	"container/heap"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -8,20 +10,26 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/aead/siphash"
+
 	"ashiato/internal/event"
 )
 
 // Limits bound what a World holds. Zero fields mean the defaults.
 type Limits struct {
-	Records   int // kept records; default 4,000,000
-	Processes int // processes; default 1,000,000
-	// Hosts is how many hosts are told apart, default 100,000. Records of further
-	// ones are not taken in.
+	// Hosts is how many hosts are told apart, default 100,000. Of more, those are
+	// whose names come first by a hash; records of the others are not taken in.
 	Hosts int
 	// HostBytes is about how much memory one host may take, default DefaultHostBytes
-	// and at most MaxHostBytes. What does not fit is given up in the order of Shed.
-	// While one host is thinned it takes up to twice as much.
+	// and at most MaxHostBytes. What does not fit is given up in the order of Shed;
+	// half of it is what is answered. While one host is thinned it takes up to twice
+	// as much.
 	HostBytes int64
+	// Bytes is about how much memory all hosts may take, default DefaultBytes. If
+	// all that was added would take more, were nothing given up and no text
+	// shared, the hosts that wrote most get an equal share each, such that all of
+	// the others and the shares are this much: HostBytes is that share then.
+	Bytes int64
 }
 
 // Bounds of Limits.HostBytes. Below MinHostBytes the tables by themselves are
@@ -32,11 +40,12 @@ const (
 	MaxHostBytes     = 2 << 30
 )
 
-// Lost counts what the limits left out. Once anything is lost, the answers no
-// longer are a function of the set of events alone.
+// DefaultBytes is the default of Limits.Bytes.
+const DefaultBytes = 4 << 30
+
+// Lost counts what the limit of hosts left out.
 type Lost struct {
-	Records   int
-	Processes int
+	Records int // each time one was added
 }
 
 // World is built by New and Add; see the package comment.
@@ -47,10 +56,11 @@ type World struct {
 	spelled   atomic.Int64
 	mu        sync.Mutex
 	stores    map[string]*store // by match form of the host's name
+	ranked    ranking           // the same
+	lost      atomic.Int64      // events
 
-	// What Add counts, over all hosts.
-	keptRecords, keptProcesses atomic.Int64
-	lostRecords, lostProcesses atomic.Int64
+	gross atomic.Int64 // what hosts would take, each at most share
+	share atomic.Int64 // what a host may take that would take more
 
 	lowered map[string]string // match forms of host names
 	paths   map[string]string // match forms of paths
@@ -74,12 +84,6 @@ type World struct {
 
 // New returns an empty World.
 func New(l Limits) *World {
-	if l.Records <= 0 {
-		l.Records = 4_000_000
-	}
-	if l.Processes <= 0 {
-		l.Processes = 1_000_000
-	}
 	if l.Hosts <= 0 {
 		l.Hosts = 100_000
 	}
@@ -87,15 +91,20 @@ func New(l Limits) *World {
 		l.HostBytes = DefaultHostBytes
 	}
 	l.HostBytes = min(max(l.HostBytes, MinHostBytes), MaxHostBytes)
-	return &World{
+	if l.Bytes <= 0 {
+		l.Bytes = DefaultBytes
+	}
+	w := &World{
 		limits: l, ledgerKey: [2]uint64{rand.Uint64(), rand.Uint64()},
 		stores: map[string]*store{}, lowered: map[string]string{}, paths: map[string]string{},
 	}
+	w.share.Store(l.HostBytes)
+	return w
 }
 
 // Lost returns what did not fit.
 func (w *World) Lost() Lost {
-	return Lost{Records: int(w.lostRecords.Load()), Processes: int(w.lostProcesses.Load())}
+	return Lost{Records: int(w.lost.Load())}
 }
 
 // maxHostSpellings bounds the spellings of hosts' names that are remembered.
@@ -112,11 +121,12 @@ func (w *World) store(host string, create bool) *store {
 	defer w.mu.Unlock()
 	s := w.stores[key]
 	if s == nil {
-		if !create || len(w.stores) >= w.limits.Hosts {
+		if !create || len(w.stores) >= w.limits.Hosts && !w.makeRoom(key) {
 			return nil
 		}
 		s = newStore(strings.Clone(key), w.ledgerKey)
 		w.stores[s.key] = s
+		heap.Push(&w.ranked, s)
 	}
 	if w.spelled.Load() < maxHostSpellings && len(host) <= maxSpelling {
 		w.spelled.Add(1)
@@ -148,75 +158,212 @@ func (w *World) add(e *event.Event, detected bool) {
 	if len(e.Host) <= maxText {
 		s = w.store(e.Host, true)
 	}
-	if s == nil {
-		w.lostRecords.Add(1)
+	if s == nil || !s.add(w, e, detected) {
+		w.lost.Add(1)
 		return
 	}
+	// Some more than is allowed, so that this is done seldom and never for what
+	// is allowed in the end.
+	if w.gross.Load() > w.limits.Bytes/8*9 {
+		w.shareOut()
+	}
+}
+
+// add is World.Add for the events of one host. It reports whether the host is
+// still told apart.
+func (s *store) add(w *World, e *event.Event, detected bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer w.fit(s, false)
+	if s.evicted {
+		return false
+	}
+	defer w.fit(s)
 	s.note(e)
-	get := e.Value
-	room := func() bool {
-		if w.keptProcesses.Add(1) > int64(w.limits.Processes) {
-			w.keptProcesses.Add(-1)
-			w.lostProcesses.Add(1)
-			return false
+	names, kept := keptFields[e.Kind]
+	kept = kept && wanted(e)
+	ledger := s.seen.cost
+	at, mark := s.look(e)
+	eachNamed(e.Kind, e.Value, func(n named) { s.mention(e, n, detected, mark == unseen) })
+	if mark != unseen {
+		s.repeated++
+		switch {
+		case !kept:
+		case mark >= firstKept:
+			s.replace(mark-firstKept, e, names)
+			if row := s.rows.at(mark - firstKept); detected && !row.detected {
+				row.detected = true
+				if isContext(e.Kind, e.Value) {
+					s.context--
+				}
+			}
+		case detected && s.room(e, true):
+			// It was given up before it was known that a rule held.
+			if isContext(e.Kind, e.Value) {
+				s.context--
+			}
+			s.seen.mark(at, firstKept+s.addRow(e, names, true))
 		}
 		return true
 	}
-	switch e.Kind {
-	case event.RemoteThread, event.ProcessAccess:
-		s.mention(e, named{cmpFirst(get("SourceProcessGuid"), get("SourceProcessGUID")), get("SourceProcessId"), get("SourceImage"), "", get("SourceUser")}, detected, room)
-		s.mention(e, named{cmpFirst(get("TargetProcessGuid"), get("TargetProcessGUID")), get("TargetProcessId"), get("TargetImage"), "", get("TargetUser")}, detected, room)
-	default:
-		if g := get("ProcessGuid"); g != "" {
-			s.mention(e, named{g, get("ProcessId"), get("Image"), "", get("User")}, detected, room)
+	s.given++
+	mark = unkept
+	if kept {
+		s.wanted++
+		if !detected && isContext(e.Kind, e.Value) {
+			s.context++
+		}
+		if s.room(e, detected) {
+			mark = firstKept + s.addRow(e, names, detected)
 		}
 	}
-	if e.Kind == event.ProcessCreate {
-		s.mention(e, named{get("ParentProcessGuid"), get("ParentProcessId"), get("ParentImage"), get("ParentCommandLine"), get("ParentUser")}, detected, room)
+	s.seen.put(at, mark)
+	s.weigh(w, e, kept, names, s.seen.cost-ledger)
+	return true
+}
+
+// room reports whether a record may be in the answers.
+func (s *store) room(e *event.Event, detected bool) bool {
+	if s.level >= levelNoContext && !detected && isContext(e.Kind, e.Value) {
+		return false
 	}
-	names, kept := keptFields[e.Kind]
-	kept = kept && wanted(e)
-	at, mark := s.look(e)
-	if mark != unseen {
-		s.repeated++
-		if mark >= firstKept && kept {
-			s.replace(mark-firstKept, e, names)
-			row := s.rows.at(mark - firstKept)
-			row.detected = row.detected || detected
-		}
-		return
+	if s.level < levelCut {
+		return true
 	}
-	if kept && s.level >= levelNoContext && !detected && isContext(e.Kind, e.Value) {
-		s.shed.Context++
-		kept = false
+	c := classOf(e.Kind, func(name string) string { return clip(e.Value(name)) }, detected)
+	if !s.cuts[c].made {
+		return true
 	}
-	if kept && w.keptRecords.Add(1) > int64(w.limits.Records) {
-		w.keptRecords.Add(-1)
-		w.lostRecords.Add(1)
-		kept = false
-	}
-	if !kept {
-		s.seen.put(at, unkept)
-		return
-	}
+	at := citation{record: e.Ref.RecordID, sum: e.Ref.SHA256}
+	return !s.cuts[c].gone(s.age(e.Time.Unix(), uint32(e.Time.Nanosecond()), e.Channel, e.Provider, e.ID, &at))
+}
+
+func (s *store) addRow(e *event.Event, names []string, detected bool) uint32 {
 	var r row
 	r, s.refs = s.newRow(e, names, s.refs)
 	r.detected = detected
-	s.seen.put(at, firstKept+s.rows.add(r))
+	return s.rows.add(r)
 }
 
-// replace takes another copy of a kept record if its reference is smaller.
+// replace takes another copy of a kept record if its reference is smaller. The
+// copies may differ in what their shippers kept.
 func (s *store) replace(i uint32, e *event.Event, names []string) {
 	r := s.rows.at(i)
 	if e.Ref.Compare(s.ref(&r.citation)) >= 0 {
 		return
 	}
-	r.citation = s.cite(&e.Ref)
-	// The copies may differ in what their shippers kept.
-	s.refs = s.setFields(r, e, names, s.refs)
+	detected := r.detected
+	*r, s.refs = s.newRow(e, names, s.refs)
+	r.detected = detected
+}
+
+// maxGross stands for more than any host may take.
+const maxGross = 1 << 50
+
+// weigh adds what a record would take to what all of its host would. What the
+// ledger does counts as much more as the rest of a host's memory is larger, so that
+// a host whose ledger is full has more than its share.
+func (s *store) weigh(w *World, e *event.Event, kept bool, names []string, ledger int64) {
+	cost := 4 * ledger
+	if kept {
+		cost += rowCost
+		for _, name := range names {
+			if v, ok := e.Get(name); ok {
+				cost += valueCost + textCost + int64(min(len(v), maxText))
+			}
+		}
+	} else if e.Value("ProcessGuid") != "" {
+		cost += mentionCost / 4
+	}
+	s.gross = min(s.gross+cost, maxGross)
+	s.count(w)
+}
+
+// count brings World.gross up to date.
+func (s *store) count(w *World) {
+	n := min(s.gross, w.share.Load())
+	w.gross.Add(n - s.counted)
+	s.counted = n
+}
+
+// shareOut finds the share of hosts that wrote the most, and holds them to it.
+func (w *World) shareOut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gross.Load() <= w.limits.Bytes/8*9 {
+		return // another did it
+	}
+	stores := w.sortedStores()
+	all := make([]int64, len(stores))
+	for i, s := range stores {
+		s.mu.Lock()
+		all[i] = s.gross
+		s.mu.Unlock()
+	}
+	w.share.Store(min(w.share.Load(), shareOf(all, w.limits.Bytes/16*17, w.limits.HostBytes)))
+	for _, s := range stores {
+		s.mu.Lock()
+		s.count(w)
+		w.fit(s)
+		s.mu.Unlock()
+	}
+}
+
+// shareOf returns what those get who want more than it, at most most, so that with
+// what the others want it is no more than whole.
+func shareOf(want []int64, whole, most int64) int64 {
+	slices.Sort(want)
+	for i, n := range want {
+		if each := whole / int64(len(want)-i); n > each {
+			return min(each, most)
+		}
+		whole -= min(n, most)
+	}
+	return most
+}
+
+// ranking is a heap of stores, the one whose name comes last by a hash on top.
+type ranking []*store
+
+func (r ranking) Len() int           { return len(r) }
+func (r ranking) Less(i, j int) bool { return ranksBefore(r[j].key, r[i].key) }
+func (r ranking) Swap(i, j int)      { r[i], r[j] = r[j], r[i] }
+func (r *ranking) Push(s any)        { *r = append(*r, s.(*store)) }
+
+func (r *ranking) Pop() any {
+	last := len(*r) - 1
+	s := (*r)[last]
+	*r = (*r)[:last]
+	return s
+}
+
+// ranksBefore reports whether host a is kept rather than host b.
+func ranksBefore(a, b string) bool {
+	var key [siphash.KeySize]byte
+	x, y := siphash.Sum64([]byte(a), &key), siphash.Sum64([]byte(b), &key)
+	return cmp.Or(cmp.Compare(x, y), strings.Compare(a, b)) < 0
+}
+
+// makeRoom makes room for a host if that ranks before another. w.mu is held.
+func (w *World) makeRoom(key string) bool {
+	if !ranksBefore(key, w.ranked[0].key) {
+		return false
+	}
+	s := heap.Pop(&w.ranked).(*store)
+	delete(w.stores, s.key)
+	w.spellings.Range(func(name, of any) bool {
+		if of == s {
+			w.spellings.Delete(name)
+			w.spelled.Add(-1)
+		}
+		return true
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.evicted = true
+	w.lost.Add(int64(s.given + s.repeated))
+	w.gross.Add(-s.counted)
+	s.counted = 0
+	return true
 }
 
 // look finds a record in the ledger.
@@ -242,7 +389,7 @@ func (w *World) RecordOf(e *event.Event) *Record {
 	r := &Record{Time: e.Time.UTC(), origin: &o, PID: e.PID, Ref: e.Ref, loose: event.Fields{}}
 	for _, n := range names {
 		if v, ok := e.Get(n); ok && v != "" {
-			r.loose = append(r.loose, event.Field{Name: fieldName(n), Value: strings.Clone(cut(v))})
+			r.loose = append(r.loose, event.Field{Name: fieldName(n), Value: strings.Clone(clip(v))})
 		}
 	}
 	if s := w.store(e.Host, false); s != nil {
@@ -303,6 +450,9 @@ func (w *World) reset() {
 		return
 	}
 	clear(w.paths)
+	for _, s := range w.stores {
+		s.plan = nil
+	}
 	w.records = nil
 	w.processes, w.byKey, w.byGUID, w.byStart, w.byPID, w.starts = nil, nil, nil, nil, nil, nil
 	w.volumes, w.mounts, w.devices, w.deviceMounts, w.stated, w.gaps, w.holes = nil, nil, nil, nil, nil, nil, nil
@@ -314,16 +464,26 @@ func (w *World) resolve() {
 		return
 	}
 	w.resolved.Store(true)
+	gross := make([]int64, 0, len(w.stores))
+	for _, s := range w.stores {
+		gross = append(gross, s.gross)
+	}
+	share := min(w.share.Load(), shareOf(gross, w.limits.Bytes, w.limits.HostBytes))
+	for _, s := range w.stores {
+		s.plan = planOf(s, s.budget(w.limits, share))
+	}
+	w.answer()
+}
+
+// answer makes the answers of what the stores' plans leave.
+func (w *World) answer() {
 	n := 0
 	for _, s := range w.stores {
-		w.fit(s, true)
-		n += s.rows.n
+		n += s.plan.left()
 	}
 	all := make([]Record, 0, n)
 	for _, s := range w.sortedStores() {
-		for i := range uint32(s.rows.n) {
-			all = append(all, s.record(s.rows.at(i)))
-		}
+		s.plan.eachRow(func(_ uint32, _ *row, r *Record) { all = append(all, *r) })
 	}
 	w.records = make([]*Record, n)
 	for i := range all {

@@ -614,7 +614,7 @@ func TestAddFromManyPlaces(t *testing.T) {
 		}
 		wait.Wait()
 		for _, s := range w.stores {
-			s.shed.Holes = 0 // out of order every number is a hole at first
+			s.holes = 0 // out of order every number is a hole at first
 		}
 		if diff := cmp.Diff(want, describeWorld(w)); diff != "" {
 			t.Fatalf("%d goroutines:\n%s", goroutines, diff)

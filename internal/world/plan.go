@@ -1,0 +1,720 @@
+package world
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"ashiato/internal/event"
+)
+
+// plan says what of a store is given up, without touching the store: the answers
+// are made of the rest.
+//
+// It is a function of the set of records that were added, although the store has
+// let go of some of them before. Whatever thin lets go of, the plan would give up
+// had it been kept, and nothing else of the plan would change:
+//
+//   - Whether a record is context depends on nothing else. The first and the last
+//     of a group of repeats, or the last alone, are the same however the others
+//     are left out in between.
+//   - What a level leaves takes more memory the more records there are. A level
+//     that some records make necessary is necessary for all of them.
+//   - From levelCut on each class of records has its own order of age, which
+//     depends on the record alone, and the newest that fit into its share are kept.
+//     The share of a class that does not fit falls when any other grows, so the
+//     place of the cut only moves towards the newer: what is older than it never
+//     needs to come back.
+//   - What processes did, only all their records tell. So processes that did
+//     nothing, or ended long ago, are given up here, where no more records come,
+//     and never by thin: whichever it let go of, a record to come might name.
+type plan struct {
+	*store
+	level    level
+	rows     []bool // given up
+	mentions []bool // given up
+	// folded counts processes that did nothing by the mention of their parent.
+	folded map[uint32]int
+	// others are processes that kept records name and that are mentioned no more, by
+	// ProcessGuid: their place is that in the list of mentions, were it longer.
+	others map[[16]byte]uint32
+	shed   Shed
+}
+
+func newPlan(s *store) *plan {
+	return &plan{store: s, level: s.level, rows: make([]bool, s.rows.n), mentions: make([]bool, s.mentions.n)}
+}
+
+// planOf makes the plan of a store where no more records come, or none for now.
+func planOf(s *store, b budget) *plan {
+	p := newPlan(s)
+	p.shed.Holes = s.holes
+	if p.level > levelAll || p.cost() > b.answers {
+		p.giveUp(b)
+	}
+	if s.forgot || s.seen.cost > b.ledger {
+		p.shed.Identities = s.given - p.left()
+	}
+	return p
+}
+
+func (p *plan) giveUp(b budget) {
+	p.sift()
+	takes := p.takes()
+	for takes > b.answers && p.level < levelMerged {
+		p.level++
+		p.sift()
+		takes = p.takes()
+	}
+	p.shed.Processes = p.unmentioned
+	if p.level == levelCut || takes > b.whole {
+		p.level = levelCut
+		p.sift()
+		cuts := p.cuts
+		p.shed.Processes += p.cut(b.whole, &cuts)
+		for c := range cuts {
+			if p.cuts[c].made && cuts[c].age == p.cuts[c].age && cuts[c].takes+p.cuts[c].next <= cuts[c].share {
+				p.shed.Unsure++
+			}
+		}
+		takes = p.takes()
+	}
+	p.shed.Context = p.context
+	switch gone := max(0, p.wanted-p.context-p.left()); p.level {
+	case levelMerged:
+		p.shed.Repeats = gone
+	case levelCut:
+		p.shed.Oldest = gone
+	}
+	if takes <= b.answers {
+		return
+	}
+	p.foldLeaves(b.answers)
+	p.dropEnded(b.answers)
+	if p.takes() > b.answers {
+		before := p.left()
+		p.level = levelCut
+		p.sift()
+		p.shed.Processes += p.cut(b.answers, new([classes]cut))
+		p.shed.Oldest += before - p.left()
+	}
+}
+
+// left is how many rows are not given up.
+func (p *plan) left() int {
+	n := 0
+	for _, gone := range p.rows {
+		if !gone {
+			n++
+		}
+	}
+	return n
+}
+
+// eachRow calls f with the rows that are not given up.
+func (p *plan) eachRow(f func(i uint32, row *row, r *Record)) {
+	for i := range uint32(len(p.rows)) {
+		if !p.rows[i] {
+			row := p.store.rows.at(i)
+			r := p.record(row)
+			f(i, row, &r)
+		}
+	}
+}
+
+// takes is what the rest costs, as kept.cost of it alone.
+func (p *plan) takes() int64 { return p.weighed().cost }
+
+func (p *plan) weighed() *scale {
+	s := newScale(&p.kept)
+	for i, gone := range p.rows {
+		if !gone {
+			s.row(uint32(i), 1)
+		}
+	}
+	for i, gone := range p.mentions {
+		if !gone {
+			s.mention(uint32(i), 1)
+		}
+	}
+	return s
+}
+
+// scale weighs some of what is kept: what several have in common counts once.
+type scale struct {
+	*kept
+	texts   map[textRef]int
+	origins map[uint32]int
+	loci    map[uint32]int
+	cost    int64
+}
+
+func newScale(k *kept) *scale {
+	return &scale{kept: k, texts: map[textRef]int{}, origins: map[uint32]int{}, loci: map[uint32]int{}}
+}
+
+// count adds by to a count, and what it is that is counted to the cost, or takes
+// that away, where the count begins or ends.
+func count[T comparable](s *scale, counts map[T]int, k T, by int, cost func() int64) {
+	n := counts[k] + by
+	counts[k] = n
+	switch {
+	case by > 0 && n == by:
+		s.cost += cost()
+	case n == 0:
+		delete(counts, k)
+		s.cost -= cost()
+	}
+}
+
+func (s *scale) text(ref textRef, by int) {
+	if ref != 0 {
+		count(s, s.texts, ref, by, func() int64 { return s.kept.texts.sizeOf(ref) + textCost })
+	}
+}
+
+func (s *scale) locus(i uint32, by int) {
+	count(s, s.loci, i, by, func() int64 { return s.kept.loci.list[i].size() + originCost })
+}
+
+// row puts a row on the scale, or with -1 takes it off.
+func (s *scale) row(i uint32, by int) {
+	r := s.rows.at(i)
+	refs := s.fieldsOf(r)
+	s.cost += int64(by) * (rowCost + int64(len(refs))*valueCost)
+	for _, ref := range refs {
+		s.text(ref, by)
+	}
+	count(s, s.origins, r.origin, by, func() int64 { return s.kept.origins.list[r.origin].size() + originCost })
+	s.locus(r.locus, by)
+}
+
+// mention is row for a mention.
+func (s *scale) mention(i uint32, by int) {
+	m := s.mentions.at(i)
+	s.cost += int64(by) * mentionCost
+	for _, ref := range [...]textRef{m.host, m.guid, m.image, m.cmd, m.user} {
+		s.text(ref, by)
+	}
+	s.locus(m.locus, by)
+}
+
+// sift gives up context, and what repeats, as far as the level says.
+func (p *plan) sift() {
+	if p.level == levelAll {
+		return
+	}
+	type ends struct{ first, last uint32 }
+	groups := map[string]ends{}
+	var key []byte
+	p.eachRow(func(i uint32, row *row, r *Record) {
+		switch {
+		case row.detected:
+			return
+		case isContext(r.Kind, r.Get):
+			p.rows[i] = true
+			return
+		case p.level < levelMerged || !repeating[r.Kind]:
+			return
+		}
+		key = p.appendGroup(key[:0], row, r)
+		g, ok := groups[string(key)]
+		switch {
+		case !ok:
+			groups[string(key)] = ends{i, i}
+			return
+		case p.before(i, g.first):
+			p.rows[g.first] = g.first != g.last
+			g.first = i
+		case p.before(g.last, i):
+			p.rows[g.last] = g.first != g.last
+			g.last = i
+		default:
+			p.rows[i] = true
+		}
+		groups[string(key)] = g
+	})
+	if p.level == levelCut {
+		for _, g := range groups {
+			p.rows[g.first] = g.first != g.last
+		}
+	}
+}
+
+// before reports whether row i is older than row j.
+func (p *plan) before(i, j uint32) bool {
+	a, b := p.store.rows.at(i), p.store.rows.at(j)
+	if c := cmp.Or(compareMoments(a.sec, a.nsec, b.sec, b.nsec), cmp.Compare(a.record, b.record)); c != 0 {
+		return c < 0
+	}
+	return p.ageOf(a).compare(p.ageOf(b)) < 0
+}
+
+// age orders the records of a class, and mentions by ProcessGuid. It is the same
+// for all copies of a record.
+type age struct {
+	sec    int64
+	nsec   uint32
+	record uint64
+	tie    [16]byte
+}
+
+func (a age) compare(b age) int {
+	return cmp.Or(compareMoments(a.sec, a.nsec, b.sec, b.nsec), cmp.Compare(a.record, b.record), bytes.Compare(a.tie[:], b.tie[:]))
+}
+
+func (s *store) ageOf(r *row) age {
+	o := &s.origins.list[r.origin]
+	return s.age(r.sec, r.nsec, o.Channel, o.Provider, o.ID, &r.citation)
+}
+
+// age is the age of a record. Its identity decides between those of one moment
+// and number.
+func (s *store) age(sec int64, nsec uint32, channel, provider string, id uint32, c *citation) age {
+	b := append(s.buffer[:0], s.channel(channel)...)
+	b = append(append(b, 0), cutName(provider)...)
+	b = binary.LittleEndian.AppendUint32(append(b, 0), id)
+	if c.record == 0 {
+		b = append(b, c.sum[:]...)
+	}
+	s.buffer = b
+	sum := sha256.Sum256(b)
+	return age{sec, nsec, c.record, [16]byte(sum[:16])}
+}
+
+// guidAge is the age of a process that other records name: when it started, by
+// its ProcessGuid, which is all that is the same in each of them.
+func guidAge(guid [16]byte) age {
+	return age{sec: int64(binary.BigEndian.Uint16(guid[6:8]))<<16 | int64(binary.BigEndian.Uint16(guid[4:6])), tie: guid}
+}
+
+// class is what is cut by age together, so that no kind of record, however many
+// there are, costs the others their share.
+type class uint8
+
+const (
+	classMention  class = iota
+	classLife           // starts and ends of processes
+	classAct            // what they did
+	classLasting        // what outlives them, and what was not recorded
+	classDetected       // what rules found
+	classes
+)
+
+// weights are the classes' shares. What one does not take the others may.
+var weights = [classes]int64{classMention: 2, classLife: 2, classAct: 2, classLasting: 4, classDetected: 6}
+
+// classOf is the class of a record.
+func classOf(kind event.Kind, get func(string) string, detected bool) class {
+	switch {
+	case detected:
+		return classDetected
+	case lasting(kind, get):
+		return classLasting
+	case kind == event.ProcessCreate || kind == event.ProcessTerminate:
+		return classLife
+	}
+	return classAct
+}
+
+// cut is where a class was cut by age.
+type cut struct {
+	made  bool
+	age   age   // of the newest that was given up
+	next  int64 // what that added to the cost of those that were left
+	takes int64 // what those left took, and
+	share int64 // might have taken
+}
+
+// gone reports whether what has that age was given up.
+func (c *cut) gone(a age) bool { return c.made && a.compare(c.age) <= 0 }
+
+// cut gives up, of each class, the oldest that do not fit into its share. In cuts
+// it reads which classes were cut before, and writes where they are cut now. It
+// returns the count of mentions that were given up.
+func (p *plan) cut(whole int64, cuts *[classes]cut) (mentions int) {
+	type member struct {
+		i   uint32
+		sec int64
+	}
+	var members [classes][]member
+	var scales [classes]*scale
+	for c := range scales {
+		scales[c] = newScale(&p.kept)
+	}
+	p.eachRow(func(i uint32, row *row, r *Record) {
+		c := classOf(r.Kind, r.Get, row.detected)
+		members[c] = append(members[c], member{i, row.sec})
+		scales[c].row(i, 1)
+	})
+	guids := make([][16]byte, p.store.mentions.n)
+	for guid, i := range p.byGUID {
+		if guids[i] = guid; !p.mentions[i] {
+			members[classMention] = append(members[classMention], member{i, guidAge(guid).sec})
+			scales[classMention].mention(i, 1)
+		}
+	}
+	shares := share(whole, func(c class) (int64, bool) { return scales[c].cost, cuts[c].made })
+	for c := range classes {
+		s, cut := scales[c], &cuts[c]
+		before := func(a, b member) int {
+			switch {
+			case a.sec != b.sec:
+				return cmp.Compare(a.sec, b.sec)
+			case c == classMention:
+				return bytes.Compare(guids[a.i][:], guids[b.i][:])
+			case p.before(a.i, b.i):
+				return -1
+			case p.before(b.i, a.i):
+				return 1
+			}
+			return 0
+		}
+		if s.cost > shares[c] {
+			slices.SortFunc(members[c], before)
+		}
+		for _, m := range members[c] {
+			if s.cost <= shares[c] {
+				break
+			}
+			had := s.cost
+			cut.made = true
+			if c == classMention {
+				s.mention(m.i, -1)
+				p.mentions[m.i] = true
+				mentions += int(p.store.mentions.at(m.i).count)
+				cut.age = guidAge(guids[m.i])
+			} else {
+				s.row(m.i, -1)
+				p.rows[m.i] = true
+				cut.age = p.ageOf(p.store.rows.at(m.i))
+			}
+			cut.next = had - s.cost
+		}
+		cut.takes, cut.share = s.cost, shares[c]
+	}
+	return mentions
+}
+
+// share divides what there is among the classes: each that needs less than its
+// weight gives it, gets that, and the others what is left, by weight. A class that
+// was cut before needs more than it can get.
+func share(whole int64, needs func(class) (cost int64, cut bool)) (shares [classes]int64) {
+	var open []class
+	weight := int64(0)
+	for c := range classes {
+		open = append(open, c)
+		weight += weights[c]
+	}
+	for {
+		sated := slices.IndexFunc(open, func(c class) bool {
+			cost, cut := needs(c)
+			return !cut && cost*weight <= whole*weights[c]
+		})
+		if sated < 0 {
+			break
+		}
+		c := open[sated]
+		shares[c], _ = needs(c)
+		whole -= shares[c]
+		weight -= weights[c]
+		open = slices.Delete(open, sated, sated+1)
+	}
+	for _, c := range open {
+		shares[c] = whole * weights[c] / weight
+	}
+	return shares
+}
+
+// life is what is known of a process while records are given up.
+type life struct {
+	guid         [16]byte
+	starts, ends []uint32 // rows
+	end          int64    // seconds since 1970
+	detected     bool
+	busy         bool // rows beside those name it
+	leaves       bool // it wrote a file, or something that lasts
+	children     []uint32
+	parent       uint32
+	hasParent    bool
+}
+
+// processOf is the place of a process in the list of mentions.
+func (p *plan) processOf(guid [16]byte) uint32 {
+	if i, ok := p.byGUID[guid]; ok {
+		return i
+	}
+	i, ok := p.others[guid]
+	if !ok {
+		if p.others == nil {
+			p.others = map[[16]byte]uint32{}
+		}
+		i = uint32(p.store.mentions.n + len(p.others))
+		p.others[guid] = i
+	}
+	return i
+}
+
+// lives reads the rows of processes that have a ProcessGuid. acts are the rows
+// that name a process as the one that acts.
+func (p *plan) lives() (lives []life, acts map[uint32][]uint32) {
+	lives = make([]life, p.store.mentions.n+len(p.others))
+	acts = map[uint32][]uint32{}
+	for guid, i := range p.byGUID {
+		lives[i].guid = guid
+		lives[i].detected = !p.mentions[i] && p.store.mentions.at(i).detected
+	}
+	for guid, i := range p.others {
+		lives[i].guid = guid
+	}
+	of := func(guid string) (uint32, bool) {
+		b, ok := guidBytes(guid)
+		if !ok {
+			return 0, false
+		}
+		i := p.processOf(b)
+		if int(i) == len(lives) {
+			lives = append(lives, life{guid: b})
+		}
+		return i, true
+	}
+	p.eachRow(func(i uint32, row *row, r *Record) {
+		m, ok := of(r.Get("ProcessGuid"))
+		switch {
+		case r.Kind == event.ProcessCreate && ok:
+			lives[m].starts = append(lives[m].starts, i)
+			if parent, ok := of(r.Get("ParentProcessGuid")); ok && parent != m {
+				lives[parent].busy = true
+				lives[parent].children = append(lives[parent].children, m)
+				if !lives[m].hasParent || compareGUIDs(lives[parent].guid, lives[lives[m].parent].guid) < 0 {
+					lives[m].parent, lives[m].hasParent = parent, true
+				}
+			}
+		case r.Kind == event.ProcessTerminate && ok:
+			lives[m].ends = append(lives[m].ends, i)
+			lives[m].end = max(lives[m].end, row.sec)
+		default:
+			for _, name := range []string{"ProcessGuid", "SourceProcessGuid", "TargetProcessGuid"} {
+				n, ok := of(r.Get(name))
+				if !ok {
+					continue
+				}
+				lives[n].busy = true
+				if name == "TargetProcessGuid" {
+					lives[n].leaves = true // something was done to it
+					continue
+				}
+				acts[n] = append(acts[n], i)
+				switch r.Kind {
+				case event.FileCreate, event.FileRename, event.FileStream, event.RemoteThread, event.ProcessAccess:
+					lives[n].leaves = true
+				}
+				lives[n].leaves = lives[n].leaves || lasting(r.Kind, r.Get)
+			}
+		}
+		if row.detected && ok {
+			lives[m].detected = true
+		}
+	})
+	return lives, acts
+}
+
+// past is a process, or all of one number, that can be given up.
+type past struct {
+	oldest  uint32 // row
+	rows    []uint32
+	guid    [16]byte
+	mention int64 // -1 if it has none
+	parent  int64 // mention of its parent, -1 if unknown
+	starts  int
+}
+
+// release gives processes up, the oldest first, until the rest takes no more than
+// most. It calls gone with each.
+func (p *plan) release(all []past, most int64, gone func(past)) {
+	for i := range all {
+		a := &all[i]
+		a.oldest = slices.MinFunc(a.rows, func(i, j uint32) int {
+			if i == j {
+				return 0
+			} else if p.before(i, j) {
+				return -1
+			}
+			return 1
+		})
+	}
+	slices.SortFunc(all, func(a, b past) int {
+		switch {
+		case a.oldest == b.oldest:
+			return compareGUIDs(a.guid, b.guid)
+		case p.before(a.oldest, b.oldest):
+			return -1
+		}
+		return 1
+	})
+	scale := p.weighed()
+	for _, a := range all {
+		if scale.cost <= most {
+			return
+		}
+		a.rows = slices.DeleteFunc(a.rows, func(i uint32) bool { return p.rows[i] })
+		for _, i := range a.rows {
+			p.rows[i] = true
+			scale.row(i, -1)
+		}
+		if a.mention >= 0 && a.mention < int64(len(p.mentions)) && !p.mentions[a.mention] {
+			p.mentions[a.mention] = true
+			scale.mention(uint32(a.mention), -1)
+		}
+		gone(a)
+	}
+}
+
+// foldLeaves gives up processes that ended and did nothing.
+func (p *plan) foldLeaves(most int64) {
+	lives, _ := p.lives()
+	var leaves []past
+	for i := range lives {
+		l := &lives[i]
+		if l.busy || l.detected || len(l.ends) == 0 || len(l.starts) == 0 {
+			continue
+		}
+		leaf := past{rows: append(slices.Clone(l.starts), l.ends...), guid: l.guid, mention: int64(i), parent: -1, starts: 1}
+		if l.hasParent {
+			leaf.parent = int64(l.parent)
+		}
+		leaves = append(leaves, leaf)
+	}
+	leaves = append(leaves, p.numberedLeaves()...)
+	p.folded = map[uint32]int{}
+	p.release(leaves, most, func(l past) {
+		p.shed.Leaves += l.starts
+		if l.parent >= 0 {
+			p.folded[uint32(l.parent)]++
+		}
+	})
+}
+
+// numberedLeaves are processes that did nothing and are known by their number
+// alone: all of one number, if they all ended and no other record names it.
+func (p *plan) numberedLeaves() (leaves []past) {
+	type owner struct {
+		starts, ends []uint32
+		busy         bool
+	}
+	owners := map[uint64]*owner{}
+	of := func(pid uint64) *owner {
+		o := owners[pid]
+		if o == nil {
+			o = &owner{}
+			owners[pid] = o
+		}
+		return o
+	}
+	p.eachRow(func(i uint32, row *row, r *Record) {
+		own := r.Kind == event.ProcessCreate || r.Kind == event.ProcessTerminate
+		for _, name := range []string{"ProcessId", "ParentProcessId", "SourceProcessId", "TargetProcessId", "ClientProcessId", "CreatedProcessId"} {
+			pid := r.Number(name)
+			if pid == 0 {
+				continue
+			}
+			switch o := of(pid); {
+			case !own || name != "ProcessId" || row.detected:
+				o.busy = true
+			case r.Get("ProcessGuid") != "":
+				// foldLeaves knows it better.
+			case r.Kind == event.ProcessCreate:
+				o.starts = append(o.starts, i)
+			default:
+				o.ends = append(o.ends, i)
+			}
+		}
+	})
+	for _, o := range owners {
+		if rows := append(o.starts, o.ends...); len(rows) > 0 && !o.busy && len(o.ends) >= len(o.starts) {
+			leaves = append(leaves, past{rows: rows, mention: -1, parent: -1, starts: len(o.starts)})
+		}
+	}
+	return leaves
+}
+
+// keepEnded is how long a process that ended keeps its records.
+const keepEnded = 24 * time.Hour
+
+// dropEnded gives up processes that ended long ago and left nothing.
+func (p *plan) dropEnded(most int64) {
+	if p.span == nil {
+		return
+	}
+	before := p.span.last.Add(-keepEnded).Unix()
+	lives, acts := p.lives()
+	var ended []past
+	for i := range lives {
+		l := &lives[i]
+		living := slices.ContainsFunc(l.children, func(c uint32) bool { return len(lives[c].ends) == 0 })
+		if l.detected || l.leaves || living || len(l.ends) == 0 || l.end >= before {
+			continue
+		}
+		rows := append(append(slices.Clone(l.starts), l.ends...), acts[uint32(i)]...)
+		rows = slices.DeleteFunc(rows, func(i uint32) bool { return p.store.rows.at(i).detected })
+		if len(rows) > 0 {
+			ended = append(ended, past{rows: rows, guid: l.guid, mention: int64(i), parent: -1})
+		}
+	}
+	p.release(ended, most, func(e past) { p.shed.Ended += len(e.rows) })
+}
+
+// knownBy is a process that is known by its ProcessGuid.
+type knownBy struct {
+	as [16]byte
+	*mention
+	*kept
+	folded int
+}
+
+// known returns the processes that the rest mentions, by ProcessGuid. Of those
+// whose mention was given up it is what the kept records say.
+func (p *plan) known() []knownBy {
+	var all []knownBy
+	for guid, i := range p.byGUID {
+		if !p.mentions[i] {
+			all = append(all, knownBy{guid, p.store.mentions.at(i), &p.kept, p.folded[i]})
+		}
+	}
+	if len(all) < len(p.byGUID) || p.cuts[classMention].made {
+		again := newStore(p.key, p.seen.key)
+		p.eachRow(func(_ uint32, row *row, r *Record) {
+			e := event.Event{Host: r.Host, Time: r.Time, Ref: r.Ref}
+			eachNamed(r.Kind, r.Get, func(n named) {
+				b, ok := guidBytes(n.guid)
+				if i, known := p.byGUID[b]; ok && (!known || p.mentions[i]) {
+					again.mention(&e, n, row.detected, false)
+				}
+			})
+		})
+		for guid, i := range again.byGUID {
+			all = append(all, knownBy{guid, again.mentions.at(i), &again.kept, p.folded[p.processOf(guid)]})
+		}
+	}
+	slices.SortFunc(all, func(a, b knownBy) int { return compareGUIDs(a.as, b.as) })
+	return all
+}
+
+// eachNamed calls f with the processes that a record of a kind names by GUID.
+func eachNamed(kind event.Kind, get func(string) string, f func(named)) {
+	switch kind {
+	case event.RemoteThread, event.ProcessAccess:
+		f(named{cmpFirst(get("SourceProcessGuid"), get("SourceProcessGUID")), get("SourceProcessId"), get("SourceImage"), "", get("SourceUser")})
+		f(named{cmpFirst(get("TargetProcessGuid"), get("TargetProcessGUID")), get("TargetProcessId"), get("TargetImage"), "", get("TargetUser")})
+	default:
+		if g := get("ProcessGuid"); g != "" {
+			f(named{g, get("ProcessId"), get("Image"), "", get("User")})
+		}
+	}
+	if kind == event.ProcessCreate {
+		f(named{get("ParentProcessGuid"), get("ParentProcessId"), get("ParentImage"), get("ParentCommandLine"), get("ParentUser")})
+	}
+}
