@@ -112,7 +112,7 @@ func (w *World) resolveGaps() {
 		}
 	}
 	for _, s := range w.stores {
-		if n := s.plan.shed.Records(); n > 0 && s.span != nil {
+		if n := w.plans[s].shed.Records(); n > 0 && s.span != nil {
 			w.gaps = append(w.gaps, Gap{Host: s.span.name, Reason: "state-limit", From: s.span.first, To: s.span.last, Count: n})
 		}
 	}

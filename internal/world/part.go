@@ -14,16 +14,15 @@ func (w *World) HostKeys() []string {
 func (w *World) Knows(host string) bool { return w.store(host, false) != nil }
 
 // Part returns a World of some of the hosts, named by their match forms, that
-// answers as one to which only their records had been added. It shares what is
-// kept of them with w: it is good until the next Add to w, and nothing may be
+// answers as one to which only their records had been added, but for what the
+// other hosts leave of Limits.Bytes. It shares what is kept of them with w: it is good until the next Add to w, and nothing may be
 // added to it. Hosts share nothing, so the parts of a World together know what it
 // knows.
 func (w *World) Part(hosts ...string) *World {
 	p := New(w.limits)
-	p.ledgerKey = w.ledgerKey
+	p.ledgerKey, p.whole = w.ledgerKey, w
 	for _, h := range hosts {
 		if s := w.stores[h]; s != nil {
-			w.fit(s, true) // so that it is w that counts what is given up
 			p.stores[h] = s
 		}
 	}

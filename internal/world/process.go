@@ -152,7 +152,7 @@ func (w *World) resolveProcesses() {
 	w.byPID = map[pidKey][]*Process{}
 	w.starts = map[*Record]*Process{}
 	for _, s := range w.sortedStores() {
-		w.mentioned(s.plan)
+		w.mentioned(w.plans[s])
 	}
 	// Starts that carry a GUID.
 	var byPIDOnly []*Record

@@ -62,7 +62,7 @@ func (w *World) Shed() Shed {
 	w.resolve()
 	var all Shed
 	for _, s := range w.stores {
-		all.add(s.plan.shed)
+		all.add(w.plans[s].shed)
 	}
 	return all
 }

@@ -245,16 +245,16 @@ func shedAnyhow(t *rapid.T, much string, levels, thinned map[level]int, gone *Sh
 	}
 	counts := x.Identities == 0 || len(order) == len(all)
 	a, b := bareAnswers(twin, counts), bareAnswers(w, counts)
-	if twin.stores["pc"].plan.level < w.stores["pc"].level {
-		t.Fatalf("level %d, thinned at %d", twin.stores["pc"].plan.level, w.stores["pc"].level)
+	if twin.plans[twin.stores["pc"]].level < w.stores["pc"].level {
+		t.Fatalf("level %d, thinned at %d", twin.plans[twin.stores["pc"]].level, w.stores["pc"].level)
 	}
 	if diff := cmp.Diff(a, b); diff != "" {
-		t.Fatalf("thinned at level %d, answered at %d:\n%s", w.stores["pc"].level, w.stores["pc"].plan.level, diff)
+		t.Fatalf("thinned at level %d, answered at %d:\n%s", w.stores["pc"].level, w.plans[w.stores["pc"]].level, diff)
 	}
-	if most := budgetOf(bytes).answers; w.stores["pc"].plan.takes() > most {
-		t.Fatalf("%d bytes of %d", w.stores["pc"].plan.takes(), most)
+	if most := budgetOf(bytes).answers; w.plans[w.stores["pc"]].takes() > most {
+		t.Fatalf("%d bytes of %d", w.plans[w.stores["pc"]].takes(), most)
 	}
-	levels[w.stores["pc"].plan.level]++
+	levels[w.plans[w.stores["pc"]].level]++
 	thinned[w.stores["pc"].level]++
 	gone.add(y)
 	if y.Unsure > 0 {
@@ -292,7 +292,7 @@ func replan(w *World, to level, leaves, ended bool) {
 	if ended {
 		p.dropEnded(0)
 	}
-	s.plan = p
+	w.plans = map[*store]*plan{s: p}
 	w.answer()
 }
 
@@ -436,8 +436,8 @@ func TestHostileHostStaysBounded(t *testing.T) {
 	if most := 2*limit + 1<<20; peak > most {
 		t.Errorf("%d bytes held, want at most %d", peak, most)
 	}
-	if s := w.stores["pc"]; s.plan.shed != (Shed{}) || s.level != levelAll {
-		t.Errorf("the other host gave up %+v", s.plan.shed)
+	if s := w.stores["pc"]; w.plans[s].shed != (Shed{}) || s.level != levelAll {
+		t.Errorf("the other host gave up %+v", w.plans[s].shed)
 	}
 	of := func(w *World) (all []string) {
 		for _, r := range describeRecords(w) {
@@ -450,7 +450,7 @@ func TestHostileHostStaysBounded(t *testing.T) {
 	if diff := cmp.Diff(of(alone), of(w)); diff != "" {
 		t.Errorf("the other host's records differ:\n%s", diff)
 	}
-	t.Logf("%d events: at most %d bytes held of %d; %+v", n, peak, limit, evil.plan.shed)
+	t.Logf("%d events: at most %d bytes held of %d; %+v", n, peak, limit, w.plans[evil].shed)
 	runtime.KeepAlive(alone)
 }
 

@@ -65,7 +65,9 @@ type World struct {
 	lowered map[string]string // match forms of host names
 	paths   map[string]string // match forms of paths
 
+	whole        *World // that this is a part of, nil if of none
 	resolved     atomic.Bool
+	plans        map[*store]*plan
 	records      []*Record // kept, in event order
 	processes    []*Process
 	byKey        map[string]*Process
@@ -450,10 +452,7 @@ func (w *World) reset() {
 		return
 	}
 	clear(w.paths)
-	for _, s := range w.stores {
-		s.plan = nil
-	}
-	w.records = nil
+	w.plans, w.records = nil, nil
 	w.processes, w.byKey, w.byGUID, w.byStart, w.byPID, w.starts = nil, nil, nil, nil, nil, nil
 	w.volumes, w.mounts, w.devices, w.deviceMounts, w.stated, w.gaps, w.holes = nil, nil, nil, nil, nil, nil, nil
 }
@@ -464,26 +463,38 @@ func (w *World) resolve() {
 		return
 	}
 	w.resolved.Store(true)
+	share := w.finalShare()
+	w.plans = make(map[*store]*plan, len(w.stores))
+	for _, s := range w.stores {
+		w.plans[s] = planOf(s, s.budget(w.limits, share))
+	}
+	w.answer()
+}
+
+// finalShare is World.share where no more records come.
+func (w *World) finalShare() int64 {
+	if w.whole != nil {
+		return w.whole.finalShare()
+	}
+	if w.share.Load() == w.limits.HostBytes && w.gross.Load() <= w.limits.Bytes {
+		return w.limits.HostBytes
+	}
 	gross := make([]int64, 0, len(w.stores))
 	for _, s := range w.stores {
 		gross = append(gross, s.gross)
 	}
-	share := min(w.share.Load(), shareOf(gross, w.limits.Bytes, w.limits.HostBytes))
-	for _, s := range w.stores {
-		s.plan = planOf(s, s.budget(w.limits, share))
-	}
-	w.answer()
+	return min(w.share.Load(), shareOf(gross, w.limits.Bytes, w.limits.HostBytes))
 }
 
 // answer makes the answers of what the stores' plans leave.
 func (w *World) answer() {
 	n := 0
 	for _, s := range w.stores {
-		n += s.plan.left()
+		n += w.plans[s].left()
 	}
 	all := make([]Record, 0, n)
 	for _, s := range w.sortedStores() {
-		s.plan.eachRow(func(_ uint32, _ *row, r *Record) { all = append(all, *r) })
+		w.plans[s].eachRow(func(_ uint32, _ *row, r *Record) { all = append(all, *r) })
 	}
 	w.records = make([]*Record, n)
 	for i := range all {
