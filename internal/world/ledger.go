@@ -48,10 +48,11 @@ func (l *ledger) hash(b []byte) uint64 {
 	return siphash.Sum64(b, &key)
 }
 
-// What a ledger says of a record: it was never added, added and not kept, or kept
-// with the index mark-kept.
+// What a ledger says of a record: it was never added, added and takes part in no
+// join, added and given up, or kept with the index mark-firstKept.
 const (
 	unseen uint32 = iota
+	unwanted
 	unkept
 	firstKept
 )

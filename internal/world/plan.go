@@ -82,6 +82,9 @@ func (p *plan) giveUp(b budget) {
 		}
 		takes = p.takes()
 	}
+	if p.level >= levelMerged && p.differing > 0 {
+		p.shed.Unsure++
+	}
 	p.shed.Context = p.context
 	switch gone := max(0, p.wanted-p.context-p.left()); p.level {
 	case levelMerged:

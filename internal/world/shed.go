@@ -34,9 +34,10 @@ type Shed struct {
 	// Holes counts holes in record numbers that are no longer known, which records
 	// out of order may have filled later. Alone of all it depends on order.
 	Holes int
-	// Unsure counts kinds of records of a host of which more was given up than
-	// had to be in the end, because copies of records that said less came later. What
-	// is kept of them may depend on order.
+	// Unsure counts what makes the answers of a host depend on order: classes of
+	// records of which more was given up than had to be in the end, as copies of
+	// records that said less came later, and that there are copies of records
+	// that do not say the same, so that what repeats what depends on the copy.
 	Unsure int
 }
 

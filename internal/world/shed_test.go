@@ -461,12 +461,175 @@ func live() int64 {
 	return int64(m.HeapAlloc)
 }
 
+// Which hosts are told apart, and how much of them is known, depends on the set of
+// hosts alone.
 func TestHostsAreBounded(t *testing.T) {
-	w := New(Limits{Hosts: 3})
-	for i := range 10 {
-		w.Add(&event.Event{Host: fmt.Sprint("h", i), Time: t0, Ref: event.EvidenceRef{RecordID: 1}})
+	rapid.Check(t, func(t *rapid.T) {
+		var all []delivery
+		for h := range 10 {
+			for n := range 1 + h%3 {
+				host := fmt.Sprint("h", h)
+				all = append(all, delivery{&event.Event{Host: host, Time: t0, Channel: "c", Ref: event.EvidenceRef{Host: host, RecordID: uint64(n + 1)}}, false})
+			}
+		}
+		r := rand.New(rand.NewPCG(uint64(rapid.IntRange(0, 1<<30).Draw(t, "shuffle")), 0))
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		limits := Limits{Hosts: 3}
+		w := New(limits)
+		for i, d := range all {
+			w.Add(d.Event)
+			if i%7 == 6 {
+				again, err := Restore(strings.NewReader(string(snapshotOf(t, w))), limits)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w = again
+			}
+		}
+		if got := w.Hosts(); !slices.Equal(got, []string{"h3", "h4", "h8"}) || w.Lost().Records != len(all)-6 {
+			t.Fatalf("hosts %v, lost %+v of %d", got, w.Lost(), len(all))
+		}
+	})
+}
+
+// TestAllHostsAreBounded holds that what hosts give up so that all of them fit is a
+// function of the set of records, and that those who wrote most give it up.
+func TestAllHostsAreBounded(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var all []delivery
+		hosts := rapid.IntRange(2, 5).Draw(t, "hosts")
+		for h := range hosts {
+			much := rapid.SampledFrom([]string{"nothing", "context", "leaves"}).Draw(t, "much")
+			for _, d := range crowd(t, much, rapid.SampledFrom([]int{20, 20, 120}).Draw(t, "most")) {
+				d.Host = fmt.Sprint("pc", h)
+				d.Ref.Host = d.Host
+				all = append(all, d)
+			}
+		}
+		twin := keepingAll(MaxHostBytes, all)
+		gross := int64(0)
+		for _, s := range twin.stores {
+			gross += s.gross
+		}
+		bytes := gross * rapid.Int64Range(1, 120).Draw(t, "percent") / 100
+		twin.limits.Bytes = bytes
+		w := within(MaxHostBytes)
+		w.limits.Bytes = bytes
+		order := shuffled(t, all)
+		w = given(t, w, order)
+		if n := w.gross.Load(); n > bytes+bytes/8 {
+			t.Fatalf("%d bytes of %d", n, bytes)
+		}
+		share := w.finalShare()
+		for _, s := range w.stores {
+			if twin.resolve(); s.gross <= share && twin.plans[twin.stores[s.key]].shed != (Shed{}) {
+				t.Fatalf("host %s gave up %+v of %d bytes, its share is %d", s.key, twin.plans[twin.stores[s.key]].shed, s.gross, share)
+			}
+		}
+		counts := twin.Shed().Identities == 0 || len(order) == len(all)
+		if diff := cmp.Diff(bareAnswers(twin, counts), bareAnswers(w, counts)); diff != "" {
+			t.Fatalf("share %d, then %d:\n%s", share, twin.finalShare(), diff)
+		}
+	})
+}
+
+// TestFloodsCostTheirOwn holds that a flood of one kind of records, of what rules
+// found too, costs nothing that rules found or that lasts of the others, nor the
+// newest of what else there is.
+func TestFloodsCostTheirOwn(t *testing.T) {
+	const bytes = 512 << 10
+	var quiet log
+	for n := 1; n <= 40; n++ {
+		at := time.Duration(n) * time.Minute
+		quiet.start(at, n, n-1)
+		quiet.by(13, at, n, "EventType", "SetValue", "TargetObject", fmt.Sprintf(`HKLM\System\CurrentControlSet\Services\s%d\ImagePath`, n), "Details", `C:\s.exe`)
+		quiet.by(17, at, n, "PipeName", fmt.Sprintf(`\quiet%d`, n))
+		quiet.by(11, at, n, "TargetFilename", fmt.Sprintf(`C:\d\%d.txt`, n))
 	}
-	if len(w.Hosts()) != 3 || w.Lost().Records != 7 {
-		t.Errorf("hosts %v, lost %+v", w.Hosts(), w.Lost())
+	for _, c := range []struct {
+		name     string
+		detected bool
+		flood    func(l *log, at time.Duration, n int) *event.Event
+	}{
+		{"detections", true, func(l *log, at time.Duration, n int) *event.Event {
+			return l.by(17, at, 1000+n, "PipeName", fmt.Sprintf(`\found%d`, n))
+		}},
+		{"services", false, func(l *log, at time.Duration, n int) *event.Event {
+			return l.by(13, at, 1000+n, "EventType", "SetValue", "TargetObject", fmt.Sprintf(`HKLM\System\CurrentControlSet\Services\f%d\ImagePath`, n), "Details", `C:\s.exe`)
+		}},
+		{"processes", false, func(l *log, at time.Duration, n int) *event.Event { return l.start(at, 1000+n, 1000+n/2) }},
+		{"files", false, func(l *log, at time.Duration, n int) *event.Event {
+			return l.by(11, at, 1000+n, "TargetFilename", fmt.Sprintf(`C:\d\%d.log`, n))
+		}},
+		{"mentions", false, func(l *log, at time.Duration, n int) *event.Event { return l.by(12, at, 1000+n) }},
+	} {
+		l := log{slices.Clone(quiet.events)}
+		for n := range 12_000 {
+			c.flood(&l, time.Hour+time.Duration(n)*time.Millisecond, n)
+		}
+		w := New(Limits{HostBytes: bytes})
+		for i, e := range l.events {
+			w.add(e, i < len(quiet.events) && i%4 == 3 || i >= len(quiet.events) && c.detected)
+		}
+		kept := map[uint64]bool{}
+		for _, r := range w.Records() {
+			kept[r.Ref.RecordID] = true
+		}
+		for i, e := range quiet.events {
+			must := i%4 == 1 && c.name != "services" || i%4 == 3 && !c.detected // what persists, what was found
+			must = must || i%4 == 0 && c.name != "processes" || i%4 == 2 && c.name != "files"
+			if must && !kept[e.Ref.RecordID] {
+				t.Errorf("a flood of %s cost %s %d", c.name, e.Kind, i/4)
+			}
+		}
+		if gone := w.Shed(); gone.Oldest+gone.Processes == 0 {
+			t.Errorf("a flood of %s was kept: %+v", c.name, gone)
+		}
+		for _, e := range quiet.events {
+			if e.Kind == event.ProcessCreate && kept[e.Ref.RecordID] && w.ByGUID("pc", e.Value("ProcessGuid")) == nil {
+				t.Errorf("a flood of %s: a process whose start is kept is not known", c.name)
+			}
+		}
 	}
+}
+
+// TestCopiesOfOtherFiles holds that copies of records that other files hold, in
+// any order, give the answers of the set of all copies, and that if they say less,
+// it is said that the answers may depend on order.
+func TestCopiesOfOtherFiles(t *testing.T) {
+	unsure, all := map[bool]int{}, map[bool]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		less := rapid.IntRange(0, 3).Draw(t, "less") == 0
+		in := crowd(t, "ended", 100)
+		r := rand.New(rand.NewPCG(uint64(rapid.IntRange(0, 1<<30).Draw(t, "copies")), 0))
+		for _, d := range in {
+			if r.IntN(3) > 0 {
+				continue
+			}
+			c := *d.Event
+			c.Ref.File = string(rune('a' + r.IntN(9)))
+			if less && len(c.Data) > 0 {
+				c.Data = slices.Delete(slices.Clone(c.Data), len(c.Data)-1, len(c.Data))
+			}
+			in = append(in, delivery{&c, d.detected})
+		}
+		twin := keepingAll(MaxHostBytes, in)
+		bytes := twin.stores["pc"].cost() * 2 * rapid.Int64Range(10, 110).Draw(t, "percent") / 100
+		twin = keepingAll(bytes, in)
+		w := given(t, within(bytes), shuffled(t, in))
+		if all[less]++; w.Shed().Unsure > 0 {
+			unsure[less]++ // the names of files weigh much in a world this small
+			return
+		} else if less {
+			return
+		}
+		counts := twin.Shed().Identities == 0
+		if diff := cmp.Diff(bareAnswers(twin, counts), bareAnswers(w, counts)); diff != "" {
+			t.Fatalf("thinned at level %d, answered at %d, not %d:\n%s", w.stores["pc"].level, w.plans[w.stores["pc"]].level, twin.plans[twin.stores["pc"]].level, diff)
+		}
+	})
+	if unsure[true] == 0 || unsure[false]*2 > all[false] {
+		t.Errorf("%v unsure, with copies that say less or not, of %v", unsure, all)
+	}
+	t.Logf("%v of %v unsure", unsure, all)
 }

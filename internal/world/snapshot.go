@@ -86,7 +86,7 @@ func (e *encoder) bool(v bool) {
 
 // counts are the counts of a store that snapshots hold.
 func (s *store) counts() []*int {
-	return []*int{&s.repeated, &s.given, &s.wanted, &s.context, &s.unmentioned, &s.holes}
+	return []*int{&s.repeated, &s.given, &s.wanted, &s.context, &s.unmentioned, &s.holes, &s.differing}
 }
 
 func (e *encoder) store(s *store) {

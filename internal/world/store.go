@@ -34,6 +34,7 @@ type store struct {
 	cuts        [classes]cut // at levelCut
 	unmentioned int          // mentions of processes that were given up, see Shed.Processes
 	holes       int
+	differing   int   // copies of kept records that say something else
 	forgot      bool  // the ledger knows only what is kept
 	ledgerLeft  int64 // cost of the ledger when it last was made anew
 	gross       int64 // what all that was added would take, were nothing shared or given up

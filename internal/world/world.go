@@ -166,7 +166,7 @@ func (w *World) add(e *event.Event, detected bool) {
 	}
 	// Some more than is allowed, so that this is done seldom and never for what
 	// is allowed in the end.
-	if w.gross.Load() > w.limits.Bytes/8*9 {
+	if w.gross.Load() > w.limits.Bytes+w.limits.Bytes/8 {
 		w.shareOut()
 	}
 }
@@ -190,6 +190,8 @@ func (s *store) add(w *World, e *event.Event, detected bool) bool {
 		s.repeated++
 		switch {
 		case !kept:
+		case mark == unwanted: // a copy that says less came first
+			s.seen.mark(at, s.take(e, names, detected))
 		case mark >= firstKept:
 			s.replace(mark-firstKept, e, names)
 			if row := s.rows.at(mark - firstKept); detected && !row.detected {
@@ -208,19 +210,25 @@ func (s *store) add(w *World, e *event.Event, detected bool) bool {
 		return true
 	}
 	s.given++
-	mark = unkept
+	mark = unwanted
 	if kept {
-		s.wanted++
-		if !detected && isContext(e.Kind, e.Value) {
-			s.context++
-		}
-		if s.room(e, detected) {
-			mark = firstKept + s.addRow(e, names, detected)
-		}
+		mark = s.take(e, names, detected)
 	}
 	s.seen.put(at, mark)
 	s.weigh(w, e, kept, names, s.seen.cost-ledger)
 	return true
+}
+
+// take takes a record in that can take part in a join, and returns its mark.
+func (s *store) take(e *event.Event, names []string, detected bool) uint32 {
+	s.wanted++
+	if !detected && isContext(e.Kind, e.Value) {
+		s.context++
+	}
+	if !s.room(e, detected) {
+		return unkept
+	}
+	return firstKept + s.addRow(e, names, detected)
 }
 
 // room reports whether a record may be in the answers.
@@ -250,12 +258,31 @@ func (s *store) addRow(e *event.Event, names []string, detected bool) uint32 {
 // copies may differ in what their shippers kept.
 func (s *store) replace(i uint32, e *event.Event, names []string) {
 	r := s.rows.at(i)
+	if !s.says(r, e, names) {
+		s.differing++
+	}
 	if e.Ref.Compare(s.ref(&r.citation)) >= 0 {
 		return
 	}
 	detected := r.detected
 	*r, s.refs = s.newRow(e, names, s.refs)
 	r.detected = detected
+}
+
+// says reports whether a kept record and an event have the same fields of names.
+func (s *store) says(r *row, e *event.Event, names []string) bool {
+	values := s.fieldsOf(r)
+	for i, name := range names {
+		v, _ := e.Get(name)
+		kept := ""
+		if r.present&(1<<i) != 0 {
+			kept, values = s.texts.get(values[0]), values[1:]
+		}
+		if kept != clip(v) {
+			return false
+		}
+	}
+	return true
 }
 
 // maxGross stands for more than any host may take.
@@ -291,7 +318,7 @@ func (s *store) count(w *World) {
 func (w *World) shareOut() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.gross.Load() <= w.limits.Bytes/8*9 {
+	if w.gross.Load() <= w.limits.Bytes+w.limits.Bytes/8 {
 		return // another did it
 	}
 	stores := w.sortedStores()
@@ -301,7 +328,7 @@ func (w *World) shareOut() {
 		all[i] = s.gross
 		s.mu.Unlock()
 	}
-	w.share.Store(min(w.share.Load(), shareOf(all, w.limits.Bytes/16*17, w.limits.HostBytes)))
+	w.share.Store(min(w.share.Load(), shareOf(all, w.limits.Bytes+w.limits.Bytes/16, w.limits.HostBytes)))
 	for _, s := range stores {
 		s.mu.Lock()
 		s.count(w)
