@@ -61,8 +61,7 @@ func (a *Analysis) report(u *Update, before map[string]*group) {
 	}
 	u.Changes = incident.Changes(earlier, anew)
 
-	lost := a.world.Lost()
-	u.Cut.Records, u.Cut.Processes = lost.Records, lost.Processes
+	u.Cut.Records = a.world.Lost().Records
 	u.Shed = a.world.Shedding()
 	u.Correlations = a.stats
 	u.Seen = a.seen

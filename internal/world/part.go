@@ -32,9 +32,9 @@ func (w *World) Part(hosts ...string) *World {
 // Shedding is Shed of what was added so far, without resolving anything.
 func (w *World) Shedding() Shed {
 	var all Shed
+	share := w.finalShare()
 	for _, s := range w.stores {
-		w.fit(s, true)
-		all.add(s.shed)
+		all.add(w.planOf(s, share).shed)
 	}
 	return all
 }

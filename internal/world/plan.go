@@ -34,8 +34,8 @@ import (
 type plan struct {
 	*store
 	level    level
-	rows     []bool // given up
-	mentions []bool // given up
+	rows     []bool // given up; nil if nothing is
+	mentions []bool // given up; nil if nothing is
 	// folded counts processes that did nothing by the mention of their parent.
 	folded map[uint32]int
 	// others are processes that kept records name and that are mentioned no more, by
@@ -48,16 +48,23 @@ func newPlan(s *store) *plan {
 	return &plan{store: s, level: s.level, rows: make([]bool, s.rows.n), mentions: make([]bool, s.mentions.n)}
 }
 
-// planOf makes the plan of a store where no more records come, or none for now.
-func planOf(s *store, b budget) *plan {
-	p := newPlan(s)
-	p.shed.Holes = s.holes
-	if p.level > levelAll || p.cost() > b.answers {
+// planOf is the plan of a store where no more records come, or none for now. It is
+// remembered until more come.
+func (w *World) planOf(s *store, share int64) *plan {
+	b, adds := s.budget(w.limits, share), s.given+s.repeated
+	if last := &s.planned; last.plan != nil && last.budget == b && last.adds == adds {
+		return last.plan
+	}
+	p := &plan{store: s, level: s.level}
+	if s.level > levelAll || s.cost() > b.answers {
+		p = newPlan(s)
 		p.giveUp(b)
 	}
+	p.shed.Holes = s.holes
 	if s.forgot || s.seen.cost > b.ledger {
 		p.shed.Identities = s.given - p.left()
 	}
+	s.planned.plan, s.planned.budget, s.planned.adds = p, b, adds
 	return p
 }
 
@@ -108,10 +115,10 @@ func (p *plan) giveUp(b budget) {
 
 // left is how many rows are not given up.
 func (p *plan) left() int {
-	n := 0
+	n := p.store.rows.n
 	for _, gone := range p.rows {
-		if !gone {
-			n++
+		if gone {
+			n--
 		}
 	}
 	return n
@@ -119,8 +126,8 @@ func (p *plan) left() int {
 
 // eachRow calls f with the rows that are not given up.
 func (p *plan) eachRow(f func(i uint32, row *row, r *Record)) {
-	for i := range uint32(len(p.rows)) {
-		if !p.rows[i] {
+	for i := range uint32(p.store.rows.n) {
+		if p.rows == nil || !p.rows[i] {
 			row := p.store.rows.at(i)
 			r := p.record(row)
 			f(i, row, &r)
@@ -133,14 +140,14 @@ func (p *plan) takes() int64 { return p.weighed().cost }
 
 func (p *plan) weighed() *scale {
 	s := newScale(&p.kept)
-	for i, gone := range p.rows {
-		if !gone {
-			s.row(uint32(i), 1)
+	for i := range uint32(p.store.rows.n) {
+		if p.rows == nil || !p.rows[i] {
+			s.row(i, 1)
 		}
 	}
-	for i, gone := range p.mentions {
-		if !gone {
-			s.mention(uint32(i), 1)
+	for i := range uint32(p.store.mentions.n) {
+		if p.mentions == nil || !p.mentions[i] {
+			s.mention(i, 1)
 		}
 	}
 	return s
@@ -683,7 +690,7 @@ type knownBy struct {
 func (p *plan) known() []knownBy {
 	var all []knownBy
 	for guid, i := range p.byGUID {
-		if !p.mentions[i] {
+		if p.mentions == nil || !p.mentions[i] {
 			all = append(all, knownBy{guid, p.store.mentions.at(i), &p.kept, p.folded[i]})
 		}
 	}

@@ -142,6 +142,7 @@ func (w *World) fit(s *store) {
 
 // thin lets go of what cannot be in the answers.
 func (s *store) thin(b budget) {
+	s.planned.plan = nil
 	for {
 		p := newPlan(s)
 		p.sift()

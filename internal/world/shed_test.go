@@ -78,7 +78,7 @@ func keepingAll(bytes int64, all []delivery) *World {
 // records were given: without counts, where records given again are counted again.
 func bareAnswers(w *World, counts bool) []string {
 	for _, s := range w.stores {
-		s.repeated, s.holes = 0, 0
+		s.repeated, s.holes, s.planned.plan = 0, 0, nil
 		if !counts {
 			s.given, s.wanted, s.context, s.unmentioned = 0, 0, 0, 0
 			for i := range uint32(s.mentions.n) {

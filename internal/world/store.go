@@ -30,6 +30,11 @@ type store struct {
 	// can take part in a join, and of those the ones that are context.
 	repeated, given, wanted, context int
 
+	planned struct { // the last plan, and of what it was made
+		*plan
+		budget budget
+		adds   int
+	}
 	level       level
 	cuts        [classes]cut // at levelCut
 	unmentioned int          // mentions of processes that were given up, see Shed.Processes

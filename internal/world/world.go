@@ -493,7 +493,7 @@ func (w *World) resolve() {
 	share := w.finalShare()
 	w.plans = make(map[*store]*plan, len(w.stores))
 	for _, s := range w.stores {
-		w.plans[s] = planOf(s, s.budget(w.limits, share))
+		w.plans[s] = w.planOf(s, share)
 	}
 	w.answer()
 }
