@@ -15,6 +15,7 @@ import (
 	"testing"
 	"unicode"
 
+	"ashiato/internal/attack"
 	"ashiato/internal/corpus"
 	"ashiato/internal/detect"
 	"ashiato/internal/event"
@@ -140,6 +141,49 @@ func TestRulesAreComplete(t *testing.T) {
 		}
 	}
 }
+
+// TestTechniquesAreCurrent holds that a rule that carries an id of an earlier release
+// of ATT&CK carries the current one too, and that public rules, which follow the
+// current release, know it.
+func TestTechniquesAreCurrent(t *testing.T) {
+	list, _ := pack(t)
+	used := map[string]string{}
+	for _, r := range list {
+		for _, id := range r.Attack {
+			now := attack.Current(id)
+			if now != id && !slices.ContainsFunc(r.Attack, func(other string) bool { return attack.Current(other) == other && attack.Same(now, other) }) {
+				t.Errorf("%s: %s is %s now, which the rule does not carry", r.File, id, now)
+			}
+			if now == id {
+				used[id] = r.File
+			}
+		}
+	}
+	public := map[string]bool{}
+	tag := regexp.MustCompile(`attack\.(t[0-9]{4}(\.[0-9]{3})?)\b`)
+	err := filepath.WalkDir(corpus.Dir(t, "sigma"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".yml") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for _, m := range tag.FindAllStringSubmatch(string(data), -1) {
+			public[strings.ToUpper(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, file := range used {
+		if attack.Current(id) != id || !public[id] && !unusual[id] {
+			t.Errorf("%s: no public rule knows %s", file, id)
+		}
+	}
+}
+
+// unusual are current techniques that no public rule is tagged with: T1496.001 is
+// Compute Hijacking.
+var unusual = map[string]bool{"T1496.001": true}
 
 // TestRulesKeyOnBehaviour holds that no rule depends on what a campaign can
 // change at no cost.

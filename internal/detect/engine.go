@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"ashiato/internal/attack"
 	"ashiato/internal/event"
 	"ashiato/internal/i18n"
 	"ashiato/internal/ioc"
@@ -191,6 +192,7 @@ func FromSigma(r *sigma.Rule) *Rule {
 		Attack: slices.Clone(r.Attack), Tactics: slices.Clone(r.Tactics),
 		Behaviour: r.Extension.Behaviour, Source: r.File,
 	}
+	attack.Sort(d.Attack)
 	if d.Name == "" {
 		d.Name = r.Title
 	}
