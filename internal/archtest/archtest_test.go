@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"internal/event"},
 	{"internal/attack", "internal/corpus", "internal/i18n", "internal/visible", "internal/wire", "internal/archtest", "rules", "scripts/benchtable"},
 	{"internal/source", "internal/normalize"},
-	{"internal/source/text", "internal/source/sourcetest"},
+	{"internal/source/text", "internal/source/sourcetest", "internal/clock"},
 	{"internal/source/evtx", "internal/source/xmlevent"},
 	{"internal/source/ndjson"},
 	{"internal/source/files", "internal/scenario"},
@@ -40,7 +40,7 @@ var layers = [][]string{
 
 // noSystem are the packages whose result is a function of their input alone;
 // their …test subpackages, which only tests import, may do more.
-var noSystem = []string{"internal/sigma", "internal/world", "internal/provenance", "internal/incident", "internal/analysis", "internal/diagram"}
+var noSystem = []string{"internal/clock", "internal/sigma", "internal/world", "internal/provenance", "internal/incident", "internal/analysis", "internal/diagram"}
 
 // mayTouchSystem are the only places for unsafe and system calls.
 var mayTouchSystem = []string{"internal/sensor", "cmd"}

@@ -71,8 +71,9 @@ const (
 // Event is one record of an endpoint. Events are values of their source: they
 // are not changed after normalisation.
 type Event struct {
-	// Time is when the endpoint says it happened, UTC. For Sysmon it is the
-	// UtcTime of the record where present, else the time of the log entry.
+	// Time is when it happened, UTC, as far as the record tells: the time of the
+	// log entry with Offset, or for Sysmon the UtcTime of the record where it can
+	// be believed; see package normalize.
 	Time time.Time
 	// Kind is what happened, whichever log said so.
 	Kind Kind
@@ -97,9 +98,13 @@ type Event struct {
 	PID, TID uint32
 	// UserSID is the System Security UserID, "" if absent.
 	UserSID string
-	// Logged is the log entry's own time (System TimeCreated), UTC. It equals
-	// Time unless the record carries a better one.
+	// Logged is the log entry's own time (System TimeCreated), as recorded: UTC,
+	// unless the log's clock lies.
 	Logged time.Time
+	// Offset is what has to be added to Logged to make it UTC. It is not zero only
+	// where a log was found to hold another clock, such as local time marked as
+	// UTC; see package clock.
+	Offset time.Duration
 	// Data is EventData or UserData, as recorded.
 	Data Fields
 	// Canon is what normalisation adds; see the package comment.
@@ -109,6 +114,9 @@ type Event struct {
 	// Flags tell how the record was read.
 	Flags Flags
 }
+
+// Entered returns when the log entry was written, UTC: Logged with Offset.
+func (e *Event) Entered() time.Time { return e.Logged.Add(e.Offset) }
 
 // Get returns a field by its taxonomy name: Canon first, then Data, then the
 // System fields under Sigma's names (EventID, Channel, Computer,

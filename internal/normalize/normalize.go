@@ -17,13 +17,13 @@ import (
 	"ashiato/internal/event"
 )
 
-// Event sets e.Kind, e.Canon and, where the record carries a time of its own
-// that is nearer to what happened than the log entry's, e.Time. It is
+// Event sets e.Kind, e.Canon and e.Time: the log entry's time with e.Offset, or
+// Sysmon's own where it can be believed, which is nearer to what happened. It is
 // idempotent.
 func Event(e *event.Event) {
 	e.Kind, e.Canon = event.Other, nil
-	if e.Time.IsZero() {
-		e.Time = e.Logged
+	if !e.Logged.IsZero() {
+		e.Time = e.Entered()
 	}
 	spaceless(e)
 	l := logOf(e.Provider, e.Channel)
@@ -47,8 +47,8 @@ func Event(e *event.Event) {
 	if row.derive != nil {
 		row.derive(e)
 	}
-	if l == sysmon || l == linuxSysmon {
-		if t, ok := sysmonTime(e.Data); ok {
+	if isSysmon(l) {
+		if t, ok := sensorTime(e.Data); ok && credible(e, t) {
 			e.Time = t
 		}
 	}
@@ -70,15 +70,94 @@ func spaceless(e *event.Event) {
 
 const timeField = "UtcTime"
 
-// sysmonTime reads UtcTime, which Sysmon takes when the thing happens; the log
+// How far Sysmon's own time and the log entry's may be apart for the former to be
+// believed. Whoever forges records may write any UtcTime; the time of the entry is
+// the log service's.
+const (
+	// maxEarly is how much earlier than what it tells of an entry may seem: some
+	// shippers cut its time off to whole seconds.
+	maxEarly = time.Second
+	// maxLate is how long Sysmon's service may take to write a record. What its
+	// driver saw while the system started waits for the service: up to six minutes
+	// in the recordings. It ends below a quarter of an hour, so that no difference
+	// of time zones is ever taken for a delay.
+	maxLate = 15*time.Minute - maxEarly
+	// maxLateTrace is the same of connections and name look-ups. Sysmon takes
+	// their time from a trace session, which delivers within one to three seconds.
+	// The session's clock does not follow when the system's clock is set: in the
+	// recordings it is up to eleven days off, either way, also on hosts where all
+	// else is exact.
+	maxLateTrace = 5 * time.Second
+)
+
+func isSysmon(l logName) bool { return l == sysmon || l == linuxSysmon }
+
+// SensorTime returns the time that a Sysmon record carries besides that of its
+// log entry, and whether there is one.
+func SensorTime(e *event.Event) (time.Time, bool) {
+	if !isSysmon(logOf(e.Provider, e.Channel)) {
+		return time.Time{}, false
+	}
+	return sensorTime(e.Data)
+}
+
+// Traced reports whether Sysmon takes the time of such records from a trace
+// session, whose clock is not the system's.
+func Traced(k event.Kind) bool { return k == event.NetworkConnect || k == event.DNSQuery }
+
+// credible reports whether t, the sensor's time of a normalised record, is to be
+// believed. It always is where the entry has no time.
+func credible(e *event.Event, t time.Time) bool {
+	if e.Logged.IsZero() {
+		return true
+	}
+	late := e.Entered().Sub(t)
+	most := maxLate
+	if Traced(e.Kind) {
+		most = maxLateTrace
+	}
+	return -maxEarly <= late && late < most
+}
+
+// sensorTime reads UtcTime, which Sysmon takes when the thing happens; the log
 // entry's own time is when the service got to write it.
-func sysmonTime(data event.Fields) (time.Time, bool) {
+func sensorTime(data event.Fields) (time.Time, bool) {
 	v, ok := data.Get(timeField)
 	if !ok {
 		return time.Time{}, false
 	}
+	if t, ok := plainTime(v); ok {
+		return t, true
+	}
 	t, err := time.Parse("2006-01-02 15:04:05.999999999", v)
 	return t, err == nil
+}
+
+// plainTime reads the one notation that Sysmon writes, to the millisecond.
+func plainTime(v string) (time.Time, bool) {
+	const layout = "0000-00-00 00:00:00.000"
+	if len(v) != len(layout) {
+		return time.Time{}, false
+	}
+	var n [7]int
+	part := 0
+	for i := range len(layout) {
+		switch c := v[i]; {
+		case layout[i] != '0':
+			if c != layout[i] {
+				return time.Time{}, false
+			}
+			part++
+		case c < '0' || c > '9':
+			return time.Time{}, false
+		default:
+			n[part] = 10*n[part] + int(c-'0')
+		}
+	}
+	if n[1] < 1 || n[1] > 12 || n[2] < 1 || n[2] > 28 || n[3] > 23 || n[4] > 59 || n[5] > 59 {
+		return time.Time{}, false // not a time, or one that needs the calendar
+	}
+	return time.Date(n[0], time.Month(n[1]), n[2], n[3], n[4], n[5], n[6]*1_000_000, time.UTC), true
 }
 
 // conversion turns a recorded value into the taxonomy's notation; false means

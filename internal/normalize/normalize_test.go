@@ -209,16 +209,93 @@ func TestChannelStandsInForAMissingProvider(t *testing.T) {
 	}
 }
 
-func TestSysmonTimeIsWhenItHappened(t *testing.T) {
-	e := record(sysmonProvider, 1, "UtcTime", "2019-07-27 22:43:41.627")
-	Event(e)
-	if want := time.Date(2019, 7, 27, 22, 43, 41, 627e6, time.UTC); !e.Time.Equal(want) {
-		t.Errorf("time %v, want %v", e.Time, want)
+// Sysmon's own time is when it happened, as far as the log entry's time, which the
+// sensor does not write, admits it.
+func TestSysmonTime(t *testing.T) {
+	const create, connect, query, file = 1, 3, 22, 11
+	for _, c := range []struct {
+		name   string
+		id     uint32
+		late   time.Duration // the entry's time, after UtcTime
+		offset time.Duration
+		own    bool // UtcTime is the event's
+	}{
+		{"written at once", create, 15 * time.Millisecond, 0, true},
+		{"cut off to seconds", create, -999 * time.Millisecond, 0, true},
+		{"later than its entry", create, -1001 * time.Millisecond, 0, false},
+		{"the machine's clock was set", file, -9 * time.Hour, 0, false},
+		{"seen before the service ran", create, 347 * time.Second, 0, true},
+		{"a quarter of an hour, cut off", create, 15*time.Minute - time.Second, 0, false},
+		{"backdated", create, 30 * 24 * time.Hour, 0, false},
+		{"connection", connect, 1900 * time.Millisecond, 0, true},
+		{"answer", query, 2300 * time.Millisecond, 0, true},
+		{"connection, another clock", connect, 53 * time.Second, 0, false},
+		{"connection, another clock, ahead", connect, -3 * time.Minute, 0, false},
+		{"answer, another clock", query, 11 * 24 * time.Hour, 0, false},
+		{"local time", create, -4 * time.Hour, 4 * time.Hour, true},
+		{"local time, backdated", create, -4*time.Hour + 20*time.Minute, 4 * time.Hour, false},
+		{"local time, connection", connect, -4*time.Hour + time.Second, 4 * time.Hour, true},
+		{"local time, connection, another clock", connect, -3 * time.Hour, 4 * time.Hour, false},
+	} {
+		e := record(sysmonProvider, c.id)
+		own := e.Logged.Add(-c.late)
+		e.Data = event.Fields{{Name: "UtcTime", Value: own.Format("2006-01-02 15:04:05.000")}}
+		e.Offset = c.offset
+		want := e.Logged.Add(c.offset)
+		if c.own {
+			want = own
+		}
+		for range 2 { // idempotent
+			if Event(e); !e.Time.Equal(want) {
+				t.Errorf("%s: time %v, want %v (logged %v)", c.name, e.Time, want, e.Logged)
+			}
+		}
+		if at, ok := SensorTime(e); !ok || !at.Equal(own) {
+			t.Errorf("%s: sensor's time %v %v", c.name, at, ok)
+		}
 	}
-	e = record(sysmonProvider, 1, "UtcTime", "yesterday")
+	e := record(sysmonProvider, create, "UtcTime", "yesterday")
 	if Event(e); !e.Time.Equal(e.Logged) {
 		t.Errorf("an unreadable UtcTime gives %v, want the log's %v", e.Time, e.Logged)
 	}
+	e = record(sysmonProvider, create, "UtcTime", "2019-07-27 22:43:41.627")
+	e.Logged = time.Time{}
+	if Event(e); e.Time.Year() != 2019 {
+		t.Errorf("without the entry's time: %v", e.Time)
+	}
+	e = record("Microsoft-Windows-Security-Auditing", 4688, "UtcTime", "2026-03-02 01:00:00.000")
+	e.Offset = time.Hour
+	if Event(e); !e.Time.Equal(e.Logged.Add(time.Hour)) {
+		t.Errorf("another log's record: %v", e.Time)
+	}
+	if _, ok := SensorTime(e); ok {
+		t.Error("another log's record has a sensor's time")
+	}
+}
+
+// The fast way to read Sysmon's times reads what time.Parse does, or leaves it.
+func TestPlainTime(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.UnixMilli(rapid.Int64Range(-62135596800000, 253402300799999).Draw(t, "ms")).UTC()
+		text := at.Format("2006-01-02 15:04:05.000")
+		if rapid.Bool().Draw(t, "damaged") {
+			b := []byte(text)
+			b[rapid.IntRange(0, len(b)-1).Draw(t, "where")] = rapid.SampledFrom([]byte("0123456789 -:.Tx")).Draw(t, "what")
+			text = string(b)
+		}
+		want, err := time.Parse("2006-01-02 15:04:05.999999999", text)
+		got, ok := plainTime(text)
+		if ok && (err != nil || !got.Equal(want)) {
+			t.Fatalf("%q: %v, want %v %v", text, got, want, err)
+		}
+		if !ok && err == nil && want.Day() <= 28 {
+			t.Fatalf("%q is left", text)
+		}
+		slow, found := sensorTime(event.Fields{{Name: "UtcTime", Value: text}})
+		if found != (err == nil) || found && !slow.Equal(want) {
+			t.Fatalf("%q: %v %v, want %v %v", text, slow, found, want, err)
+		}
+	})
 }
 
 // Every kind is reached by a row of the tables, and every row's conversions

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"ashiato/internal/analysis"
+	"ashiato/internal/clock"
 	"ashiato/internal/detect"
 	"ashiato/internal/event"
 	"ashiato/internal/incident"
@@ -73,6 +74,8 @@ type Result struct {
 	Changes  []incident.Change
 	Problems []source.Problem
 	Gaps     []incident.Gap
+	// Clocks say whose records' times are corrected, or not what they say.
+	Clocks []clock.Note
 	// State is what another scan can go on from.
 	State *State
 	// Evidence returns a cited record, nil if it was not collected.
@@ -82,36 +85,22 @@ type Result struct {
 // Run scans. The error is ctx's if the scan was interrupted; everything else
 // that goes wrong with the input is a Problem.
 func Run(ctx context.Context, opt Options) (*Result, error) {
-	st := opt.Resume
-	if st == nil {
-		st = &State{analysis: analysis.New(opt.analysis())}
-	}
-	keep := filter(opt)
-	var filtered atomic.Int64
-	handle := func(batch []*event.Event) {
-		kept := batch[:0:0]
-		for _, e := range batch {
-			normalize.Event(e)
-			if keep(e) {
-				kept = append(kept, e)
-			}
-		}
-		st.analysis.Add(kept)
-		filtered.Add(int64(len(batch) - len(kept)))
-	}
-	reading := files.Options{Jobs: opt.Jobs, Progress: opt.Progress}
-	if !opt.everything {
-		reading.Interest = interestIn(opt.Engine.Interest())
-	}
-	stats, problems := files.Scan(ctx, opt.Paths, reading, handle)
+	st, problems := read(ctx, opt)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	st.source.Add(stats)
-	st.filtered += filtered.Load()
+	if st.clocks.Full() {
+		problems = append(problems, source.Problem{
+			Kind: source.TooLarge, Offset: -1, Count: 1,
+			Detail: "too many hosts and files to compare their clocks: no log's time was corrected; scan fewer at once",
+		})
+	}
 	found := st.analysis.Update()
 	problems = append(problems, leftOut(found)...)
-	r := &Result{Changes: found.Changes, Problems: problems, Gaps: st.analysis.Gaps(), State: st}
+	r := &Result{
+		Changes: found.Changes, Problems: problems, Gaps: st.analysis.Gaps(),
+		Clocks: st.clocks.Notes(st.offsets), State: st,
+	}
 	if opt.Resume == nil {
 		r.Changes = incident.Changes(opt.Earlier, found.Incidents)
 	}
@@ -134,11 +123,71 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 	r.Stats.Detections = found.Detections
 	r.Stats.BelowMinimum = found.Detections - r.Stats.Placed
 	if opt.Evidence {
-		if err := r.collectEvidence(ctx, opt); err != nil {
+		if err := r.collectEvidence(ctx, opt, st.offsets); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// read adds what the input holds to the state of an earlier scan, or to a new one.
+//
+// Rules, correlations and joins must see the right times, but whose clock lies is
+// known only when all is read. A scan that begins anew and finds one, which is
+// rare, forgets what it made of the input and reads it again. A state cannot forget:
+// a scan that goes on from one compares the clocks first.
+func read(ctx context.Context, opt Options) (*State, []source.Problem) {
+	if st := opt.Resume; st != nil {
+		var measured clock.Tally
+		each(ctx, opt, clock.Offsets{}, measured.Add)
+		return st, st.read(ctx, opt, st.offsets.Or(measured.Offsets()))
+	}
+	begin := func() *State {
+		return &State{analysis: analysis.New(opt.analysis()), clocks: &clock.Tally{}}
+	}
+	st := begin()
+	problems := st.read(ctx, opt, clock.Offsets{})
+	if offsets := st.clocks.Offsets(); !offsets.None() && ctx.Err() == nil {
+		st = begin()
+		problems = st.read(ctx, opt, offsets)
+	}
+	return st, problems
+}
+
+// read adds what the input holds, with its entries' times corrected.
+func (st *State) read(ctx context.Context, opt Options, offsets clock.Offsets) []source.Problem {
+	keep := filter(opt)
+	var filtered atomic.Int64
+	stats, problems := each(ctx, opt, offsets, func(batch []*event.Event) {
+		st.clocks.Add(batch)
+		kept := batch[:0:0]
+		for _, e := range batch {
+			if keep(e) {
+				kept = append(kept, e)
+			}
+		}
+		st.analysis.Add(kept)
+		filtered.Add(int64(len(batch) - len(kept)))
+	})
+	st.source.Add(stats)
+	st.filtered += filtered.Load()
+	st.offsets = offsets
+	return problems
+}
+
+// each hands on the input's events, normalised.
+func each(ctx context.Context, opt Options, offsets clock.Offsets, handle func([]*event.Event)) (source.Stats, []source.Problem) {
+	reading := files.Options{Jobs: opt.Jobs, Progress: opt.Progress}
+	if !opt.everything {
+		reading.Interest = interestIn(opt.Engine.Interest())
+	}
+	return files.Scan(ctx, opt.Paths, reading, func(batch []*event.Event) {
+		for _, e := range batch {
+			e.Offset = offsets.Of(e)
+			normalize.Event(e)
+		}
+		handle(batch)
+	})
 }
 
 func (opt *Options) analysis() analysis.Options {
@@ -166,7 +215,7 @@ func filter(opt Options) func(*event.Event) bool {
 
 // collectEvidence reads again the files that hold cited records and keeps those
 // records, if they still are what they were.
-func (r *Result) collectEvidence(ctx context.Context, opt Options) error {
+func (r *Result) collectEvidence(ctx context.Context, opt Options, offsets clock.Offsets) error {
 	type place struct {
 		file   string
 		offset int64
@@ -194,6 +243,9 @@ func (r *Result) collectEvidence(ctx context.Context, opt Options) error {
 	for _, g := range r.Gaps {
 		cite(g.Evidence)
 	}
+	for _, n := range r.Clocks {
+		cite(n.Evidence)
+	}
 	inputs := map[string]bool{}
 	for p := range cited {
 		inputs[outermost(p.file)] = true
@@ -212,6 +264,7 @@ func (r *Result) collectEvidence(ctx context.Context, opt Options) error {
 			if !ok || want.SHA256 != e.Ref.SHA256 {
 				continue
 			}
+			e.Offset = offsets.Of(e)
 			normalize.Event(e)
 			mu.Lock()
 			records[want] = e

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"ashiato/internal/clock"
 	"ashiato/internal/corpus"
 	"ashiato/internal/detect"
 	"ashiato/internal/incident"
@@ -352,7 +353,7 @@ func TestChangedFileIsSaid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.collectEvidence(context.Background(), opt); err != nil {
+	if err := r.collectEvidence(context.Background(), opt, clock.Offsets{}); err != nil {
 		t.Fatal(err)
 	}
 	said := slices.ContainsFunc(r.Problems, func(p source.Problem) bool { return strings.Contains(p.Detail, "no longer in the file") && p.Lost > 0 })

@@ -2,6 +2,7 @@ package scan
 
 import (
 	"ashiato/internal/analysis"
+	"ashiato/internal/clock"
 	"ashiato/internal/source"
 )
 
@@ -10,4 +11,6 @@ type State struct {
 	analysis *analysis.Analysis
 	source   source.Stats
 	filtered int64
+	clocks   *clock.Tally
+	offsets  clock.Offsets
 }

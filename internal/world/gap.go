@@ -59,7 +59,7 @@ func (s *store) note(e *event.Event) {
 		n = s.log(k)
 	}
 	size := n.size()
-	n.add(e.Ref.RecordID, e.Logged.UnixNano())
+	n.add(e.Ref.RecordID, e.Entered().UnixNano())
 	s.numbersCost += int64(n.size()-size) * runCost
 }
 
