@@ -201,7 +201,7 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	}
 	doc := &report.Document{
 		Tool: "ashiato", Version: version, RuleSet: set.Hash, Args: append([]string{"scan"}, os.Args[min(2, len(os.Args)):]...),
-		Stats: result.Stats, Incidents: result.Incidents, Changes: result.Changes, Problems: append(set.Report(), result.Problems...), Gaps: result.Gaps,
+		Stats: result.Stats, Incidents: result.Incidents, Changes: result.Changes, Problems: append(set.Report(), result.Problems...), Gaps: result.Gaps, Clocks: result.Clocks,
 		Evidence: result.Evidence, Lang: lang, Zone: zone, Titles: map[string]string{},
 	}
 	doc.Stats.Rules, doc.Stats.Indicators = len(set.Rules), set.Indicators

@@ -133,10 +133,17 @@ func TestWhoHasAnOffset(t *testing.T) {
 		file, host string
 		want       time.Duration
 	}{
-		{"wec.json", "A", 4 * h}, {"wec.json", "B", 0}, {"wec.json", "C", 0},
-		{"one.json", "A", 5 * h}, {"one.json", "a", 5 * h}, {"one.json", "C", 5 * h},
-		{"two.json", "A", 4 * h}, {"two.json", "D", 5 * h}, {"two.json", "C", 0},
-		{"A.evtx", "A", 0}, {"other.json", "A", 0},
+		{"wec.json", "A", 4 * h},
+		{"wec.json", "B", 0},
+		{"wec.json", "C", 0},
+		{"one.json", "A", 5 * h},
+		{"one.json", "a", 5 * h},
+		{"one.json", "C", 5 * h},
+		{"two.json", "A", 4 * h},
+		{"two.json", "D", 5 * h},
+		{"two.json", "C", 0},
+		{"A.evtx", "A", 0},
+		{"other.json", "A", 0},
 	} {
 		if got := of(o, c.file, c.host); got != c.want {
 			t.Errorf("%s in %s: %v, want %v", c.host, c.file, got, c.want)

@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"ashiato/internal/clock"
 	"ashiato/internal/detect"
 	"ashiato/internal/diagram"
 	"ashiato/internal/event"
@@ -198,6 +199,9 @@ func (d *Document) HTML(w io.Writer) error {
 		"label":    label,
 		"has":      func(key string) bool { return lang.Has(key) },
 		"flag":     func(e *event.Event, f string) bool { return flagged(e, f) },
+		"clock":    func(n clock.Note) string { return clockText(lang, n) },
+		"moved":    d.corrections,
+		"recorded": otherwise,
 		"problem":  func(p source.Problem) string { return place(lang, p) },
 		"lastTime": func(e *provenance.Edge) bool { return !e.Last.Equal(e.First) },
 	}).Parse(reportTemplate)

@@ -27,6 +27,7 @@ type (
 		Incidents []jsonIncident `json:"incidents"`
 		Changes   []jsonChange   `json:"changes,omitempty"`
 		Gaps      []jsonGap      `json:"gaps"`
+		Clocks    []jsonClock    `json:"clocks"`
 		Problems  []jsonProblem  `json:"problems"`
 	}
 	jsonChange struct {
@@ -150,6 +151,18 @@ type (
 		Reader   text      `json:"reader"`
 		Time     jsonTime  `json:"time"`
 		Evidence []jsonRef `json:"evidence"`
+	}
+	jsonClock struct {
+		Kind      string    `json:"kind"`
+		Host      text      `json:"host"`
+		File      text      `json:"file"`
+		Offset    int64     `json:"offset_seconds"`
+		Corrected int       `json:"corrected"`
+		Records   int       `json:"records"`
+		Of        int       `json:"of"`
+		Least     int64     `json:"least_ms"`
+		Most      int64     `json:"most_ms"`
+		Evidence  []jsonRef `json:"evidence"`
 	}
 	jsonGap struct {
 		Host     text      `json:"host"`
@@ -298,7 +311,7 @@ func refs(in []event.EvidenceRef) []jsonRef {
 
 // JSON writes the document as one JSON object; see docs/formats/scan-json.md.
 func (d *Document) JSON(w io.Writer) error {
-	doc := jsonDocument{Format: Format, Tool: d.jsonTool(), Stats: d.jsonStats(), Incidents: []jsonIncident{}, Changes: changes(d.Changes), Gaps: gaps(d.Gaps), Problems: problems(d.Problems)}
+	doc := jsonDocument{Format: Format, Tool: d.jsonTool(), Stats: d.jsonStats(), Incidents: []jsonIncident{}, Changes: changes(d.Changes), Gaps: gaps(d.Gaps), Clocks: clocks(d.Clocks), Problems: problems(d.Problems)}
 	for _, inc := range d.Incidents {
 		doc.Incidents = append(doc.Incidents, d.jsonIncident(inc))
 	}
@@ -309,7 +322,7 @@ func (d *Document) JSON(w io.Writer) error {
 }
 
 // NDJSON writes one JSON object a line: each incident as {"incident":…}, then
-// each gap and each problem, and last the tool and the statistics, so that a
+// each gap, clock and problem, and last the tool and the statistics, so that a
 // reader that sees the last line knows that it has everything.
 func (d *Document) NDJSON(w io.Writer) error {
 	enc := json.NewEncoder(w)
@@ -332,6 +345,13 @@ func (d *Document) NDJSON(w io.Writer) error {
 		if err := enc.Encode(struct {
 			Gap jsonGap `json:"gap"`
 		}{g}); err != nil {
+			return err
+		}
+	}
+	for _, c := range clocks(d.Clocks) {
+		if err := enc.Encode(struct {
+			Clock jsonClock `json:"clock"`
+		}{c}); err != nil {
 			return err
 		}
 	}

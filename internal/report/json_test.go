@@ -120,6 +120,9 @@ func TestNDJSONHoldsTheSameValues(t *testing.T) {
 	for _, v := range list("gaps") {
 		want = append(want, map[string]json.RawMessage{"gap": v})
 	}
+	for _, v := range list("clocks") {
+		want = append(want, map[string]json.RawMessage{"clock": v})
+	}
 	for _, v := range list("problems") {
 		want = append(want, map[string]json.RawMessage{"problem": v})
 	}

@@ -3,6 +3,7 @@ package report
 import (
 	"time"
 
+	"ashiato/internal/clock"
 	"ashiato/internal/event"
 	"ashiato/internal/i18n"
 	"ashiato/internal/incident"
@@ -52,6 +53,8 @@ type Document struct {
 	Problems []source.Problem
 	// Gaps are what was not seen, over the whole input.
 	Gaps []incident.Gap
+	// Clocks say whose records' times are corrected, or not what they say.
+	Clocks []clock.Note
 	// Evidence returns the record that a reference names, nil if it is not at
 	// hand. It may be nil.
 	Evidence func(event.EvidenceRef) *event.Event

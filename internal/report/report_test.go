@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ashiato/internal/clock"
 	"ashiato/internal/diagram/diagramtest"
 	"ashiato/internal/event"
 	"ashiato/internal/i18n"
@@ -33,6 +34,12 @@ func document(lang i18n.Lang, cases ...*diagramtest.Case) *Document {
 		Problems: []source.Problem{
 			{File: "logs/damaged.evtx", Kind: source.Truncated, Offset: 65536, Count: 1, Lost: 12, Detail: "chunk 2 ends after 512 of 65536 bytes"},
 			{File: "logs/<b>\u202enosj.txt", Kind: source.UnknownFormat, Offset: -1, Line: 3, Count: 2, Detail: "<script>alert(1)</script>"},
+		},
+		Clocks: []clock.Note{
+			{Kind: clock.LocalTime, Host: "host-1", File: "logs/<i>host.json", Offset: -5*time.Hour - 45*time.Minute, Moved: 4000, Records: 950, Of: 1000, Least: 2 * time.Millisecond, Most: 3 * time.Second, Evidence: []event.EvidenceRef{{Host: "HOST-1", Channel: "Security", RecordID: 7, File: "logs/<i>host.json", Offset: 99}}},
+			{Kind: clock.LocalTime, Host: "SRV-1", File: "logs/<i>host.json", Offset: -5*time.Hour - 45*time.Minute, Moved: 3},
+			{Kind: clock.SensorTime, Host: "HOST-1", File: "logs/<i>host.json", Records: 12, Of: 1012, Least: -210 * time.Second, Most: 272*time.Hour + 46*time.Minute},
+			{Kind: clock.Uneven, Host: "OLD\u202e", File: "logs/old.json", Records: 60, Of: 100, Least: -4 * time.Hour, Most: -4 * time.Hour},
 		},
 		Gaps: []incident.Gap{{Host: "HOST-1", Reason: "record-hole", From: diagramtest.At(500), To: diagramtest.At(560), Count: 37}},
 	}

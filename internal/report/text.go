@@ -37,6 +37,7 @@ func (d *Document) Text(w io.Writer, opt TextOptions) error {
 	}
 	t.changes()
 	t.gaps()
+	t.clocks()
 	t.problems()
 	return t.err
 }
@@ -140,6 +141,9 @@ func (t *textWriter) incident(inc *incident.Incident) {
 	t.printf("  %s\n", l.T("text.root", l.T("diagram.root."+string(inc.Root.Kind)), t.nodeName(inc, inc.Root.Node), l.T("diagram.confidence."+string(inc.Root.Confidence))))
 	if from := inc.RootAddress(); from != "" {
 		t.printf("    %s\n", l.T("text.root-from", clip(visible.Text(from))))
+	}
+	if by := t.d.corrections(inc); by != "" {
+		t.printf("  %s\n", by)
 	}
 	if inc.Verdict != "" {
 		t.printf("  %s\n", l.T("incident.verdict", visible.Text(inc.Verdict)))

@@ -182,7 +182,9 @@ func TestTraceClock(t *testing.T) {
 					t.Errorf("%v and %v off: %v – %v, want %v – %v", by, local, inc.First, inc.Last, was.First, was.Last)
 				}
 			}
-			if !slices.ContainsFunc(r.Clocks, func(n clock.Note) bool { return n.Kind == clock.SensorTime && (n.Least+by).Abs() < time.Second && (n.Most+by).Abs() < time.Second }) {
+			if !slices.ContainsFunc(r.Clocks, func(n clock.Note) bool {
+				return n.Kind == clock.SensorTime && (n.Least+by).Abs() < time.Second && (n.Most+by).Abs() < time.Second
+			}) {
 				t.Errorf("%v and %v off: not said: %+v", by, local, r.Clocks)
 			}
 		}
