@@ -154,6 +154,33 @@ func TestLocalTimeTellsTheSame(t *testing.T) {
 	}
 }
 
+// A scan that goes on from another one finds the clocks of what it adds.
+func TestLocalTimeResumed(t *testing.T) {
+	eng := engine(t)
+	const by = -4 * time.Hour
+	data, err := os.ReadFile(capture(t, "usb-coinminer.txtar", func(r map[string]any) { later(r, by) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := len(data)/2 + bytes.IndexByte(data[len(data)/2:], '\n') + 1
+	dir := t.TempDir()
+	parts := []string{filepath.Join(dir, "a.json"), filepath.Join(dir, "b.json")}
+	for i, part := range [][]byte{data[:half], data[half:]} {
+		if err := os.WriteFile(parts[i], part, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole := run(t, Options{Paths: parts, Engine: eng})
+	first := run(t, Options{Paths: parts[:1], Engine: eng})
+	then := run(t, Options{Paths: parts[1:], Engine: eng, Resume: first.State})
+	if d := gocmp.Diff(strings.Split(digest(t, whole), "\n"), strings.Split(digest(t, then), "\n")); d != "" {
+		t.Error(d)
+	}
+	if d := gocmp.Diff(whole.Clocks, then.Clocks); d != "" || len(whole.Clocks) == 0 {
+		t.Errorf("%d clocks: %s", len(whole.Clocks), d)
+	}
+}
+
 // Where Sysmon's trace session has a clock of its own, connections and look-ups
 // stay where they belong, and the story is the same.
 func TestTraceClock(t *testing.T) {
