@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"ashiato/internal/detect"
+	"ashiato/internal/event"
 	"ashiato/internal/i18n"
 	"ashiato/internal/provenance"
 	"ashiato/internal/visible"
@@ -75,6 +76,7 @@ func (b *builder) tell(i *Incident) {
 	t.behaviours()
 	t.fold()
 	t.note()
+	t.busy()
 	// A detection that no arrow tells of gets a sentence of its own; many of one
 	// rule share one.
 	told := map[provenance.NodeID]bool{}
@@ -305,6 +307,38 @@ func (t *teller) note() {
 	}
 }
 
+// busy tells of processes that kept the processors or the graphics card busy.
+func (t *teller) busy() {
+	for _, id := range slices.Sorted(maps.Keys(t.b.core)) {
+		n := t.b.g.Node(id)
+		for _, use := range [...][4]string{
+			{"cpu", provenance.CPUPercent, provenance.CPUSeconds, provenance.CPUUntil},
+			{"gpu", provenance.GPUPercent, provenance.GPUSeconds, provenance.GPUUntil},
+		} {
+			at, err := time.Parse(event.TimeFormat, n.Attr(use[3]))
+			if err != nil {
+				continue
+			}
+			seconds, _ := strconv.Atoi(n.Attr(use[2]))
+			t.chapters = append(t.chapters, &chapter{
+				key: "busy-" + use[0], actor: id, first: at, order: 9, nodes: map[provenance.NodeID]bool{id: true},
+				things: []string{n.Attr(use[1]), strconv.Itoa(max(1, (seconds+30)/60))}, acts: t.acts(id, at),
+			})
+		}
+	}
+}
+
+// acts are the behaviours of the detections on a node at a time.
+func (t *teller) acts(id provenance.NodeID, at time.Time) []string {
+	var c chapter
+	for _, a := range t.b.alerts {
+		if a.Node == id && a.Event.Time.Equal(at) && a.Rule.Behaviour != "" {
+			c.act(a.Rule.Behaviour)
+		}
+	}
+	return c.acts
+}
+
 // edge finds the chapter of an arrow that is not a plain start.
 func (t *teller) edge(e *provenance.Edge) {
 	from, to := t.kind(e.From), t.kind(e.To)
@@ -489,7 +523,10 @@ func (t *teller) fileEdge(e *provenance.Edge, from, to provenance.NodeKind) {
 		t.into("wrote", string(actor), e, actor, t.name(e.To))
 		return
 	case from != provenance.Process:
-		t.into("renamed", string(e.From), e, "", t.name(e.To))
+		t.into("renamed", string(e.To), e, "", t.name(e.To))
+		return
+	case e.Verb == provenance.Renamed && t.renamed(e.To):
+		t.into("renamed", string(e.To), e, "", t.name(e.To))
 		return
 	case e.Verb == provenance.Deleted:
 		t.into("deleted", string(actor), e, actor, t.name(e.To))
@@ -503,6 +540,16 @@ func (t *teller) fileEdge(e *provenance.Edge, from, to provenance.NodeKind) {
 		return
 	}
 	t.into("wrote", string(actor), e, actor, t.name(e.To))
+}
+
+// renamed reports whether the story knows what a file was called before.
+func (t *teller) renamed(file provenance.NodeID) bool {
+	for _, e := range t.b.g.In(file) {
+		if e.Verb == provenance.Renamed && t.kind(e.From) != provenance.Process && t.b.shown[e.From] {
+			return true
+		}
+	}
+	return false
 }
 
 // on reports whether a file's path is on a volume, by its drive letter or its
@@ -823,7 +870,25 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		if c.edges[0].Join == "same-content" {
 			return "renamed-unseen", []string{t.name(c.edges[0].From), things}
 		}
-		return "renamed", []string{t.name(c.edges[0].From), things}
+		// Who did it, and what the file was called, are two arrows.
+		var by, old string
+		for _, e := range c.edges {
+			if t.kind(e.From) == provenance.Process {
+				by = t.name(e.From)
+			} else {
+				old = t.name(e.From)
+			}
+		}
+		if by == "" {
+			return "renamed", []string{old, things}
+		}
+		return "renamed-by", []string{by, old, things}
+	case "busy-cpu", "busy-gpu":
+		key := c.key
+		if slices.Contains(t.marks[c.actor], "mining") {
+			key = "mines-" + c.key[len("busy-"):]
+		}
+		return key, append([]string{actor}, c.things...)
 	case "resolves":
 		return "resolves", []string{t.name(c.edges[0].From), things}
 	case "contains":

@@ -76,7 +76,9 @@ func (b *Builder) Build() *Graph {
 	j.tasks()
 	j.runKeys()
 	j.persistence()
+	j.shortcutTargets()
 	j.volumes()
+	j.shortcutNotes()
 	j.deletions()
 	j.exclusions()
 	j.network()
@@ -90,6 +92,7 @@ func (b *Builder) Build() *Graph {
 	j.related()
 	j.transactionEdges()
 	j.handledTasks()
+	j.resources()
 	j.gone()
 	return g
 }
@@ -102,6 +105,8 @@ type joiner struct {
 	records   []*world.Record
 	processes []*world.Process
 	loads     map[string][]*world.Record // host|match form of a module → its loads
+	renames   []*world.Record            // of files
+	senses    map[edgeKey]bool           // process and volume whose files the sensor tells of
 	order     []string                   // the keys of written, by first writing
 	paths     map[*world.Process][]string
 	part      map[NodeID]bool            // files that took part
@@ -154,6 +159,10 @@ func (g *Graph) process(p *world.Process) *Node {
 		if p.PID != 0 {
 			attr("ProcessId", strconv.FormatUint(uint64(p.PID), 10))
 		}
+		attr("Signature", p.Signature)
+		attr("SignatureStatus", p.SignatureStatus)
+		attr("Signed", p.Signed)
+		attr("ImageAgeSeconds", p.ImageAge)
 		attr("User", p.User)
 		if p.Folded > 0 {
 			attr("FoldedChildren", strconv.Itoa(p.Folded))

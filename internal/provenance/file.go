@@ -43,8 +43,14 @@ func (w *write) continues(before *write) bool {
 		}
 		return gap <= shareLag && (p == nil || p.ImageKey() == "system")
 	}
+	if w.record.Kind == event.FileRename {
+		return false // another file took the name
+	}
 	return w.process == before.process && w.session == before.session && gap <= 2*time.Second
 }
+
+// isDirectory reports whether a record says that it is of a folder.
+func isDirectory(r *world.Record) bool { return strings.EqualFold(r.Get("IsDirectory"), "true") }
 
 // differ reports whether two hashes by the same algorithm are of two contents.
 func differ(a, b string) bool {
@@ -65,6 +71,20 @@ func (j *joiner) indexFiles() {
 		w := write{t: r.Time, record: r}
 		switch r.Kind {
 		case event.FileCreate, event.FileExecutable, event.FileStream, event.FileRename:
+			directory := isDirectory(r)
+			if directory && r.Kind == event.FileCreate {
+				j.Graph.folders[fileKey(r.Host, j.w.PathOn(r.Host, r.Get("TargetFilename")))] = true
+			}
+			if r.Kind == event.FileRename {
+				if directory {
+					continue // what lies in it is not told
+				}
+				j.renames = append(j.renames, r)
+				// What lay under the old name is not there any more.
+				if k := fileKey(r.Host, j.w.PathOn(r.Host, r.Get("SourceFilename"))); len(j.written[k]) > 0 {
+					j.deleted[k] = append(j.deleted[k], r.Time)
+				}
+			}
 			w.path = r.Get("TargetFilename")
 			w.process, _ = j.w.Actor(r)
 			w.hash = contentHash(r.Get("Hashes"))
@@ -97,7 +117,8 @@ func (j *joiner) indexFiles() {
 		}
 		k := fileKey(r.Host, key)
 		list := j.written[k]
-		w.program, w.refs = r.Kind == event.FileExecutable, []event.EvidenceRef{r.Ref}
+		w.program = r.Kind == event.FileExecutable || r.Kind == event.FileRename && strings.EqualFold(r.Get("IsExecutable"), "true")
+		w.refs = []event.EvidenceRef{r.Ref}
 		n := len(list)
 		if n == 0 {
 			j.order = append(j.order, k)
@@ -560,9 +581,10 @@ func (j *joiner) files() {
 					join: "script-path", t: r.Time, refs: []event.EvidenceRef{r.Ref},
 				})
 			}
-		case event.FileRename:
-			j.renamed(r)
 		}
+	}
+	for _, r := range j.renames {
+		j.renamed(r)
 	}
 	j.folderEdges()
 	j.zoneMarks()
@@ -701,7 +723,7 @@ func (j *joiner) copies() {
 					continue
 				}
 				// Two products that bring the same library have nothing in common.
-				if w.t.Sub(x.t) <= copyWindow && j.copied(x, w) {
+				if w.t.Sub(x.t) <= copyWindow && j.copied(x, w) && j.edges[edgeKey{x.id, w.id, Renamed}] == nil {
 					j.link(fact{
 						from: x.node(), to: w.node(), verb: Copied, class: ClassB, skeleton: true, join: "content-copied",
 						t: w.t, refs: refs(x.refs, w.refs),
@@ -838,23 +860,33 @@ func (j *joiner) unpacked(n *Node, r *world.Record) {
 	})
 }
 
-// renamed draws a recorded rename; Sysmon has none, the sensor does.
+// renamed draws a recorded rename, as the sensor has it: of a program, script or
+// shortcut, by its name before or after, or of a file that took part.
 func (j *joiner) renamed(r *world.Record) {
-	src := r.Get("SourceFilename")
-	if src == "" {
+	src, target := r.Get("SourceFilename"), r.Get("TargetFilename")
+	if src == "" || target == "" {
 		return
 	}
-	w := j.lastWrite(r.Host, j.w.PathOn(r.Host, src), r.Time)
-	if w == nil {
+	before, after := j.w.PathOn(r.Host, src), j.w.PathOn(r.Host, target)
+	to := j.made(r.Host, target, r.Time)
+	if !programExts[world.Ext(before)] && !programExts[world.Ext(after)] && !strings.EqualFold(r.Get("IsExecutable"), "true") && !j.part[to] {
 		return
 	}
-	from, _ := j.wrote(w, true)
-	target := r.Get("TargetFilename")
-	to := j.fileNode(j.made(r.Host, target, r.Time), r.Host, target, r.Time, []event.EvidenceRef{r.Ref})
+	cited := []event.EvidenceRef{r.Ref}
+	var from *Node
+	if w := j.lastWrite(r.Host, before, r.Time.Add(-time.Nanosecond)); w != nil {
+		from, _ = j.wrote(w, true)
+	} else {
+		from = j.fileNode(j.made(r.Host, src, r.Time), r.Host, src, r.Time, cited)
+	}
+	n := j.fileNode(to, r.Host, target, r.Time, cited)
 	j.link(fact{
-		from: from, to: to, verb: Renamed, class: ClassA, skeleton: true,
-		join: "own-record", t: r.Time, refs: []event.EvidenceRef{r.Ref},
+		from: from, to: n, verb: Renamed, class: ClassA, skeleton: true,
+		join: "own-record", t: r.Time, refs: cited,
 	})
+	if j.part[to] {
+		j.took(from)
+	}
 }
 
 // loaded draws a module load.

@@ -8,7 +8,8 @@ import (
 	"ashiato/internal/world"
 )
 
-// gone notes on files, units and registry values that they were deleted, unless
+// gone notes on files, units and registry values that they were deleted, or got
+// another name, unless
 // they were made again after that: what is gone need not be cleaned up. An
 // overwriting is recorded as a deletion and a writing at the same time.
 func (j *joiner) gone() {
@@ -21,6 +22,10 @@ func (j *joiner) gone() {
 	var keys []*world.Record // deletions in the registry
 	for _, r := range j.records {
 		switch r.Kind {
+		case event.FileRename:
+			if !isDirectory(r) {
+				end(j.made(r.Host, r.Get("SourceFilename"), r.Time.Add(-time.Nanosecond)), r.Time)
+			}
 		case event.FileDelete:
 			end(j.made(r.Host, r.Get("TargetFilename"), r.Time), r.Time)
 		case event.TaskDelete:

@@ -60,6 +60,10 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		for _, x := range edges {
 			edge(x)
 		}
+	case event.Shortcut:
+		g.markShortcut(r, &m)
+	case event.ResourceUse:
+		node(actor)
 	case event.FileAccess:
 		node(actor)
 		for _, x := range g.out[idOf(actor)] {
@@ -384,6 +388,42 @@ func (g *Graph) strange(r *world.Record, pid uint32, image string, refs []event.
 	})
 }
 
+// markShortcut marks the shortcut that a record tells of: who opened it is a
+// person's shell, which everything comes from.
+func (g *Graph) markShortcut(r *world.Record, m *Mark) {
+	path := r.Get("TargetFilename")
+	if path == "" {
+		return
+	}
+	ref := []event.EvidenceRef{r.Ref}
+	n := g.file(r.Host, path, r.Time, ref)
+	if n == nil {
+		return
+	}
+	m.Node = n.ID
+	leads(n, r)
+	places := g.on(r.Host, g.world.PathOn(r.Host, path), r.Time)
+	if !strings.EqualFold(r.Get("Operation"), "opened") {
+		places = nil // who wrote it is told
+	}
+	for _, at := range places {
+		g.link(fact{
+			from: at.node, to: n, verb: Contains, class: at.class, skeleton: true, join: "path-on-volume", t: r.Time, refs: ref,
+			corroborates: at.node != nil && g.edges[edgeKey{at.node.ID, n.ID, Contains}] != nil,
+		})
+	}
+	for _, e := range g.in[n.ID] {
+		if (e.Verb == Opened || e.Verb == Wrote || e.Verb == Contains) && !g.nodes[e.From].Hub {
+			m.Edges = append(m.Edges, e)
+		}
+	}
+	for _, e := range g.out[n.ID] {
+		if e.Verb == Opened {
+			m.Edges = append(m.Edges, e)
+		}
+	}
+}
+
 // markFile draws what a file record shows, as lineage: a detection says that it
 // matters.
 func (g *Graph) markFile(r *world.Record, actor *Node) ([]*Edge, *Node) {
@@ -391,6 +431,14 @@ func (g *Graph) markFile(r *world.Record, actor *Node) ([]*Edge, *Node) {
 	if name := world.FiledTask(path); name != "" && (actor == nil || actor.Hub) {
 		if n, edges := g.keptTask(r, name); n != nil {
 			return edges, n
+		}
+	}
+	if r.Kind == event.FileAttribute && hides(r) && actor != nil {
+		// Of many files that are hidden on a stick, the stick is told.
+		for _, at := range g.on(r.Host, g.world.PathOn(r.Host, path), r.Time) {
+			if x := g.edges[edgeKey{actor.ID, idOf(at.node), Hid}]; x != nil {
+				return []*Edge{x}, actor
+			}
 		}
 	}
 	if strings.HasSuffix(strings.ToLower(path), zoneSuffix) {
@@ -408,7 +456,9 @@ func (g *Graph) markFile(r *world.Record, actor *Node) ([]*Edge, *Node) {
 	case r.Kind == event.FileDelete:
 		verb = Deleted
 	case r.Kind == event.FileAttribute:
-		verb = Hid
+		if verb = Configured; hides(r) {
+			verb = Hid
+		}
 	case n.Kind == Folder:
 		verb = Created
 	case r.Kind == event.FileRename:

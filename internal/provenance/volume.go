@@ -43,6 +43,9 @@ func (g *Graph) volume(v *world.Volume) *Node {
 	if n != nil && v.Last.After(n.Last) {
 		n.Last = v.Last
 	}
+	if n != nil {
+		n.setAttr("VolumeName", v.Label)
+	}
 	return n
 }
 
@@ -144,9 +147,15 @@ func (j *joiner) volumes() {
 			j.toVolume(&j.written[k][i])
 		}
 	}
+	// The sensor's first: the audit only says the same again.
+	for _, r := range j.records {
+		if r.Kind == event.FileAttribute || r.Kind == event.FileRename {
+			j.hid(r)
+		}
+	}
 	for _, r := range j.records {
 		switch r.Kind {
-		case event.FileAccess, event.FileAttribute:
+		case event.FileAccess:
 			j.hid(r)
 			j.put(r)
 		case event.ImageLoad:
@@ -389,6 +398,7 @@ func (j *joiner) fromVolume(p *world.Process, shortcuts []*world.Record) {
 		j.link(fact{
 			from: n, to: node, verb: Opened, class: class, skeleton: true,
 			join: "shortcut-then-start", t: p.Start, refs: refs(cited, p.Evidence),
+			corroborates: node != nil && j.edges[edgeKey{n.ID, node.ID, Opened}] != nil,
 		})
 		if shell != nil {
 			// The shell read it for its user: context, a hub carries nothing.
@@ -518,23 +528,70 @@ const (
 // hid joins a process to the volume on which it changed attributes of files or
 // moved them away, all such accesses in one edge with their count.
 func (j *joiner) hid(r *world.Record) *Edge {
-	if r.Kind == event.FileAccess {
-		if mask := r.Number("AccessMask"); mask&(rightWriteAttributes|rightDelete) == 0 || r.ID == 4656 {
-			return nil
-		}
-	}
+	key := j.w.PathOn(r.Host, r.Get("TargetFilename"))
 	p, _ := j.w.Actor(r)
 	if p == nil {
 		return nil
 	}
+	switch r.Kind {
+	case event.FileAccess:
+		if mask := r.Number("AccessMask"); mask&(rightWriteAttributes|rightDelete) == 0 || r.ID == 4656 {
+			return nil
+		}
+	case event.FileAttribute:
+		if !hides(r) {
+			return nil
+		}
+	case event.FileRename:
+		// Moved away: into another folder, and no program of the sensor's finding.
+		before := j.w.PathOn(r.Host, r.Get("SourceFilename"))
+		if j.hub(p) || world.Dir(before) == world.Dir(key) || programExts[world.Ext(key)] {
+			return nil
+		}
+	}
 	var e *Edge
-	for _, at := range j.access(r, j.w.PathOn(r.Host, r.Get("TargetFilename"))) {
+	for _, at := range j.access(r, key) {
 		e = j.link(fact{
 			from: j.process(p), to: at.node, verb: Hid, class: at.class, skeleton: true,
 			join: "path-on-volume", t: r.Time, refs: []event.EvidenceRef{r.Ref},
+			corroborates: r.Kind == event.FileAccess && j.sensed(p, at.node),
 		})
 	}
 	return e
+}
+
+// hides reports whether a record of changed attributes says that a file was
+// hidden.
+func hides(r *world.Record) bool {
+	for _, word := range strings.Fields(r.Get("AttributesAdded")) {
+		if strings.EqualFold(word, "Hidden") || strings.EqualFold(word, "System") {
+			return true
+		}
+	}
+	return false
+}
+
+// sensed reports whether the sensor tells what a process did to the files of a
+// volume: then the audit's records say the same once more.
+func (j *joiner) sensed(p *world.Process, volume *Node) bool {
+	if j.senses == nil {
+		j.senses = map[edgeKey]bool{}
+		for _, r := range j.records {
+			if r.Kind != event.FileAttribute {
+				continue
+			}
+			q, _ := j.w.Actor(r)
+			if q == nil {
+				continue
+			}
+			for _, at := range j.on(r.Host, j.w.PathOn(r.Host, r.Get("TargetFilename")), r.Time) {
+				if at.node != nil {
+					j.senses[edgeKey{processID(q), at.node.ID, Hid}] = true
+				}
+			}
+		}
+	}
+	return volume != nil && j.senses[edgeKey{processID(p), volume.ID, Hid}]
 }
 
 // put joins a process to the volume to which, as Security says, it wrote a

@@ -36,6 +36,10 @@ type Process struct {
 	TerminalSession  string // number of its Terminal Services session, "" if unknown
 	Hashes           string
 	OriginalName     string
+	// Of the image, as only the sensor records them: its signature and how many
+	// seconds before the start it was last written.
+	Signed, Signature, SignatureStatus string
+	ImageAge                           string
 
 	// Implied marks a process whose start no record shows.
 	Implied bool
@@ -297,6 +301,10 @@ func (p *Process) start(r *Record) {
 	fill(&p.TerminalSession, r.Get("TerminalSessionId"))
 	fill(&p.Hashes, r.Get("Hashes"))
 	fill(&p.OriginalName, r.Get("OriginalFileName"))
+	fill(&p.Signed, r.Get("Signed"))
+	fill(&p.Signature, r.Get("Signature"))
+	fill(&p.SignatureStatus, r.Get("SignatureStatus"))
+	fill(&p.ImageAge, r.Get("ImageAgeSeconds"))
 	fill(&p.ParentImage, r.Get("ParentImage"))
 	if r.Time.Before(p.First) {
 		p.First = r.Time

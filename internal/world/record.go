@@ -95,7 +95,7 @@ func compareRecords(a, b *Record) int {
 
 var (
 	actorFields  = []string{"ProcessGuid", "ProcessId", "Image", "User"}
-	fileFields   = append(slices.Clone(actorFields), "TargetFilename", "SourceFilename", "Hashes", "Contents", "FileAttributes", "IsDirectory", "AttributesAdded", "AttributesRemoved")
+	fileFields   = append(slices.Clone(actorFields), "TargetFilename", "SourceFilename", "Hashes", "Contents", "FileAttributes", "IsDirectory", "IsExecutable", "AttributesAdded", "AttributesRemoved")
 	scriptFields = []string{"ScriptBlockText", "Payload", "Path", "ScriptBlockId", "MessageNumber", "HostApplication", "Data"}
 	wmiFields    = []string{
 		"Operation", "User", "Name", "Type", "Destination", "Query", "Consumer", "Filter", "Namespace", "PossibleCause",
