@@ -34,7 +34,8 @@ var update = flag.Bool("update", false, "rewrite the table in README.md")
 var behaviours = []string{
 	"auto-elevation", "cleanup", "collection", "credential-theft", "defender-exclusion", "defense-tampering",
 	"discovery", "download", "dropped-program", "elevation", "exfiltration", "hidden-files", "impact", "injection", "known-malware", "lateral-movement",
-	"log-cleared", "miner-setup", "mining", "mock-folder", "persistence", "remote-logon", "script-execution", "service-dll",
+	"log-cleared", "miner-setup", "mining", "mock-folder", "persistence", "remote-logon", "resource-use",
+	"script-execution", "service-dll",
 	"service-persistence", "service-run", "side-load", "task-persistence", "tunnel", "uac-bypass",
 	"usb-script", "usb-spread",
 }
@@ -290,6 +291,8 @@ func TestScenario(t *testing.T) {
 		}, []int{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}},
 		{"Sysmon alone", []string{"telemetry=sysmon"}, []int{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}},
 		{"Security alone", []string{"telemetry=security"}, []int{2, 3, 5, 6, 8, 10, 12, 13, 14}},
+		{"the sensor alone", []string{"telemetry=sensor"}, []int{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}},
+		{"the sensor beside everything", []string{"telemetry=all sensor"}, []int{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}},
 		{"old record versions", []string{"records=old"}, []int{2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -369,7 +372,7 @@ func TestScenarios(t *testing.T) {
 		for _, logs := range []struct {
 			telemetry string
 			want      []int
-		}{{"", tt.all}, {"sysmon", tt.sysmon}, {noSysmon, tt.windows}} {
+		}{{"", tt.all}, {"sysmon", tt.sysmon}, {noSysmon, tt.windows}, {"sensor", nil}} {
 			t.Run(tt.file+"/"+logs.telemetry, func(t *testing.T) {
 				s, err := scenario.Parse(tt.file, data)
 				if err != nil {

@@ -67,6 +67,7 @@ var phaseOfBehaviour = map[string]string{
 	"mining":              "mining",
 	"miner-setup":         "mining",
 	"impact":              "impact",
+	"resource-use":        "impact",
 	"lateral-movement":    "lateral-movement",
 	"usb-spread":          "lateral-movement",
 	"collection":          "collection",

@@ -1209,6 +1209,7 @@ var titleOrder = [][]string{
 	{"usb-spread"},
 	{"exfiltration"},
 	{"impact"},
+	{"resource-use"},
 }
 
 // titleSubjects are the behaviours that say what an intrusion is after, most

@@ -208,6 +208,12 @@ func (b *Belonging) volume(e *event.Event, r *world.Record) string {
 		if m, sure := b.g.world.DeviceMount(r.Host, path, r.Time); sure && e.Kind == event.FileAccess {
 			return volumeKey(m.Volume)
 		}
+		// Whichever it is: the audit of removable storage names a device, which
+		// is one as long as it is attached.
+		if rest, ok := strings.CutPrefix(key, deviceFolder); ok && e.Kind == event.FileAccess && r.Task == removable {
+			name, _, _ := strings.Cut(rest, `\`)
+			return world.HostKey(r.Host) + "|" + deviceFolder + name
+		}
 		if l, ok := world.Letter(key); !ok || l != 'c' {
 			return "" // some drive of which nothing is known
 		}
@@ -221,6 +227,9 @@ func (b *Belonging) volume(e *event.Event, r *world.Record) string {
 	}
 	return b.startedFrom(p)
 }
+
+// deviceFolder is where the kernel's names of devices begin, as match form.
+const deviceFolder = `\device\`
 
 // startedFrom returns the volume of the script, document or folder that a process
 // was started with, as the graph joined them.

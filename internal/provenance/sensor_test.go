@@ -215,7 +215,9 @@ func TestSensorCounts(t *testing.T) {
 func TestResourceUse(t *testing.T) {
 	var l log
 	l.start(3, 2, worker, "w", cmdExe)
-	use := func(id uint32, percent, seconds string) { l.sensor(id, 3, worker, "Percent", percent, "Seconds", seconds) }
+	use := func(id uint32, percent, seconds string) {
+		l.sensor(id, 3, worker, "Percent", percent, "Seconds", seconds)
+	}
 	use(130, "80", "600")
 	use(130, "49.5", "4200")
 	use(130, "49", "4200")

@@ -76,6 +76,7 @@ var begin = time.Date(2026, 1, 31, 10, 0, 0, 0, time.UTC)
 // channels are the usual logs of providers.
 var channels = map[string]string{
 	"Microsoft-Windows-Sysmon":                                   "Microsoft-Windows-Sysmon/Operational",
+	"Ashiato-Sensor":                                             "Ashiato-Sensor/Operational",
 	"Microsoft-Windows-Security-Auditing":                        "Security",
 	"Linux-Sysmon":                                               "Linux-Sysmon/Operational",
 	"auditd":                                                     "auditd",
