@@ -74,7 +74,7 @@ const (
 	InstallerRun                 // MsiInstaller 1040, 1042: a transaction began, ended
 	InstallerResult              // MsiInstaller 1033–1038, 11707, 11708, 11724 …: what came of it
 	RemoteShell                  // WinRM 6, 8, 91, 169
-	RemoteDesktop                // TerminalServices 1149, 21, 22, 24, 25: someone came, or went, by RDP
+	RemoteDesktop                // TerminalServices 1149, 21 to 25, Security 4778, 4779: someone came, or went, by RDP
 	ShareChange                  // Security 5142, 5143: a network share was added or changed
 	Shortcut                     // the sensor's 112: a shortcut was opened or written, and where it leads
 	ResourceUse                  // the sensor's 130, 131: a process kept the CPU or the GPU busy

@@ -85,6 +85,12 @@ func TestEvent(t *testing.T) {
 			map[string]string{"User": `CORP\adm`, "IpAddress": "198.51.100.4", "TerminalSessionId": "3"},
 		},
 		{
+			"4778 names the session that somebody came back to",
+			record(securityProvider, 4778, "AccountName", "adm", "AccountDomain", "CORP", "LogonID", "0x10ac67", "SessionName", "RDP-Tcp#0", "ClientName", "host", "ClientAddress", "198.51.100.4"),
+			event.RemoteDesktop,
+			map[string]string{"User": `CORP\adm`, "IpAddress": "198.51.100.4", "TargetLogonId": "0x10ac67", "LogonId": "0x10ac67", "SessionName": "RDP-Tcp#0", "AccountName": "adm"},
+		},
+		{
 			"5142 is a share that was made",
 			record(securityProvider, 5142, "SubjectUserName", "aoi", "SubjectDomainName", "PC", "SubjectLogonId", "0x3e9", "ShareName", `\\*\x`, "ShareLocalPath", `C:\x`),
 			event.ShareChange,

@@ -164,6 +164,19 @@ func target(e *event.Event) {
 	}
 }
 
+// station is how Security names a session that somebody came back to, or left,
+// and where they are.
+var station = []mapping{rename("TargetLogonId", "LogonID"), rename("IpAddress", "ClientAddress"), rename("WorkstationName", "ClientName")}
+
+func stationUser(e *event.Event) {
+	if u, ok := account(e.Data, "AccountDomain", "AccountName"); ok {
+		set(e, "User", u)
+	}
+	if id, ok := e.Data.Get("LogonID"); ok {
+		set(e, "LogonId", id)
+	}
+}
+
 // tables hold the ids that research/telemetry names. Sources: Sysmon's manifest
 // (schema 4.90), the Windows event manifests, and real records.
 var tables = map[logName]map[uint32]row{
@@ -242,6 +255,8 @@ var tables = map[logName]map[uint32]row{
 		4700: {kind: event.TaskEnable, derive: subject},
 		4701: {kind: event.TaskEnable, derive: subject},
 		4702: {kind: event.TaskUpdate, derive: subject, fields: []mapping{{"TaskContent", "TaskContentNew", taskXML}}},
+		4778: {kind: event.RemoteDesktop, derive: stationUser, fields: station},
+		4779: {kind: event.RemoteDesktop, derive: stationUser, fields: station},
 		5140: {kind: event.ShareAccess, derive: subject},
 		5142: {kind: event.ShareChange, derive: subject},
 		5143: {kind: event.ShareChange, derive: subject},

@@ -63,23 +63,25 @@ func TestClaims(t *testing.T) {
 	for _, c := range []struct {
 		read          func(string) []claim
 		text, name, c string
+		host          string
 	}{
-		{serviceClaims, `sc  create x665422 binPath= "C:\Windows\System32\svchost.exe -k DcomLaunch" type= own`, "x665422", `C:\Windows\System32\svchost.exe -k DcomLaunch`},
-		{serviceClaims, `cmd.exe /c sc create N binPath=C:\a.exe`, "N", `C:\a.exe`},
-		{serviceClaims, `sc \\host create N binPath= x`, "", ""},
-		{serviceClaims, `New-Service -Name "hackervirus" -BinaryPathName '"virus.exe"'`, "hackervirus", `virus.exe`},
-		{serviceClaims, `reg  add HKLM\SYSTEM\CurrentControlSet\services\N\Parameters /v ServiceDll /d x`, "N", ""},
-		{serviceClaims, `scrcons.exe`, "", ""},
-		{taskClaims, `schtasks /create /tn "console_zero" /sc ONLOGON /tr "C:\Windows\System32\console_zero.exe" /f`, "console_zero", `C:\Windows\System32\console_zero.exe`},
-		{taskClaims, `schtasks /run /tn "x"`, "", ""},
-		{taskClaims, `schtasks /create /s other /tn x /tr y`, "", ""},
+		{serviceClaims, `sc  create x665422 binPath= "C:\Windows\System32\svchost.exe -k DcomLaunch" type= own`, "x665422", `C:\Windows\System32\svchost.exe -k DcomLaunch`, ""},
+		{serviceClaims, `cmd.exe /c sc create N binPath=C:\a.exe`, "N", `C:\a.exe`, ""},
+		{serviceClaims, `sc \\host create N binPath= x`, "N", "x", `\\host`},
+		{serviceClaims, `New-Service -ComputerName h -Name N -BinaryPathName x`, "N", "x", "h"},
+		{serviceClaims, `New-Service -Name "hackervirus" -BinaryPathName '"virus.exe"'`, "hackervirus", `virus.exe`, ""},
+		{serviceClaims, `reg  add HKLM\SYSTEM\CurrentControlSet\services\N\Parameters /v ServiceDll /d x`, "N", "", ""},
+		{serviceClaims, `scrcons.exe`, "", "", ""},
+		{taskClaims, `schtasks /create /tn "console_zero" /sc ONLOGON /tr "C:\Windows\System32\console_zero.exe" /f`, "console_zero", `C:\Windows\System32\console_zero.exe`, ""},
+		{taskClaims, `schtasks /run /tn "x"`, "", "", ""},
+		{taskClaims, `schtasks /create /s other /tn x /tr y`, "x", "y", "other"},
 	} {
-		name, command := "", ""
+		name, command, host := "", "", ""
 		if got := c.read(c.text); len(got) == 1 {
-			name, command = got[0].name, strings.Trim(got[0].command, `'"`)
+			name, command, host = got[0].name, strings.Trim(got[0].command, `'"`), got[0].host
 		}
-		if name != c.name || command != c.c {
-			t.Errorf("%q claims %q to run %q, want %q, %q", c.text, name, command, c.name, c.c)
+		if name != c.name || command != c.c || host != c.host {
+			t.Errorf("%q claims %q on %q to run %q, want %q, %q, %q", c.text, name, host, command, c.name, c.host, c.c)
 		}
 	}
 }

@@ -108,7 +108,7 @@ func isComServer(p *world.Process) bool {
 // started for programs of that session.
 func (s *session) network() bool {
 	kind := s.record.Get("LogonType")
-	return s.remote && (kind == "3" || kind == "8" || kind == "")
+	return s.remote && !s.desktop && (kind == "3" || kind == "8" || kind == "")
 }
 
 // handedOn reports whether the session leads to p by way of a unit: a WMI

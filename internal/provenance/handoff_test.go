@@ -274,6 +274,57 @@ func TestLogons(t *testing.T) {
 			},
 		},
 		{
+			"somebody came back to a session that was there before", func(l *log) {
+				l.start(2, 1, `C:\before.exe`, "before", explorer, "LogonId", "0xa2")
+				l.security(4778, "AccountName", "adm", "AccountDomain", "CORP", "LogonID", "0xa2", "SessionName", "RDP-Tcp#0", "ClientName", "elsewhere", "ClientAddress", "198.51.100.4")
+				l.start(3, 1, cmdExe, "cmd", explorer, "LogonId", "0xa2")
+				l.security(4779, "AccountName", "adm", "AccountDomain", "CORP", "LogonID", "0xa2", "SessionName", "RDP-Tcp#0", "ClientName", "elsewhere", "ClientAddress", "198.51.100.4")
+				l.start(4, 1, `C:\left.exe`, "left", explorer, "LogonId", "0xa2")
+				l.security(4778, "AccountName", "adm", "AccountDomain", "CORP", "LogonID", "0xa2", "SessionName", "Console", "ClientName", "PC", "ClientAddress", "LOCAL")
+				l.start(5, 1, `C:\here.exe`, "here", explorer, "LogonId", "0xa2")
+			},
+			[]string{"adm logged-on cmd.exe A logon-id"},
+			[]string{"adm logged-on before.exe A logon-id", "adm logged-on left.exe A logon-id", "adm logged-on here.exe A logon-id"},
+		},
+		{
+			"both halves of the logon that somebody came back to", func(l *log) {
+				for _, half := range [][2]string{{"0xa1", "0xa2"}, {"0xa2", "0xa1"}} {
+					l.security(4624, "TargetLogonId", half[0], "LogonType", "2", "TargetUserName", "adm", "IpAddress", "127.0.0.1", "TargetLinkedLogonId", half[1])
+				}
+				l.security(4778, "AccountName", "adm", "AccountDomain", "CORP", "LogonID", "0xa2", "SessionName", "RDP-Tcp#0", "ClientAddress", "198.51.100.4")
+				l.start(3, 1, cmdExe, "cmd", explorer, "LogonId", "0xa1")
+			},
+			[]string{"adm logged-on cmd.exe A logon-id"},
+			nil,
+		},
+		{
+			"a remote desktop session of which only its clipboard and the connection tell", func(l *log) {
+				l.on("A", func() {
+					l.start(2, 1, `C:\Windows\System32\mstsc.exe`, "mstsc /v:B", explorer)
+					l.connect(2, `C:\Windows\System32\mstsc.exe`, "192.0.2.7", "50123", "192.0.2.8", "3389")
+				})
+				l.on("B", func() {
+					l.start(8, 1, `C:\before.exe`, "before", explorer, "LogonId", "0x7b")
+					l.by(3, 9, svchost, "Initiated", "false", "SourceIp", "192.0.2.7", "SourcePort", "50123", "DestinationIp", "192.0.2.8", "DestinationPort", "3389")
+					l.start(3, 9, `C:\Windows\System32\rdpclip.exe`, "rdpclip", svchost, "LogonId", "0x7b", "User", `CORP\adm`)
+					l.start(4, 1, cmdExe, "cmd", explorer, "LogonId", "0x7b")
+				})
+			},
+			[]string{"mstsc.exe logged-on adm B connection", "adm logged-on cmd.exe A logon-id"},
+			[]string{"adm logged-on before.exe A logon-id"},
+		},
+		{
+			"two machines had connected: it could be either", func(l *log) {
+				for _, ip := range []string{"192.0.2.7", "192.0.2.9"} {
+					l.by(3, 9, svchost, "Initiated", "false", "SourceIp", ip, "SourcePort", "50123", "DestinationIp", "192.0.2.8", "DestinationPort", "3389")
+				}
+				l.start(3, 9, `C:\Windows\System32\rdpclip.exe`, "rdpclip", svchost, "LogonId", "0x7b", "User", `CORP\adm`)
+				l.start(4, 1, cmdExe, "cmd", explorer, "LogonId", "0x7b")
+			},
+			nil,
+			[]string{"adm logged-on cmd.exe A logon-id"},
+		},
+		{
 			"credentials of another's choice", func(l *log) {
 				l.start(2, 1, `C:\Windows\System32\runas.exe`, "runas /user:x cmd", explorer, "LogonId", "0x500")
 				l.logon("2", "0x700", "x", "::1", "0", "LogonProcessName", "seclogo", "SubjectLogonId", "0x500")
@@ -364,6 +415,70 @@ func TestShares(t *testing.T) {
 			},
 			[]string{"u registered N C control-pipe", "v registered N C control-pipe"},
 			[]string{"w registered N C control-pipe"},
+		},
+	})
+}
+
+// TestOtherMachinesByTheirCommandLines holds the hand-offs between machines that
+// only a command line on the one and the effect on the other tell of.
+func TestOtherMachinesByTheirCommandLines(t *testing.T) {
+	written := func(l *log, path string) {
+		l.on("B", func() { l.sysmon(11, "ProcessGuid", guid(99), "ProcessId", "4", "Image", "System", "TargetFilename", path) })
+	}
+	service := func(l *log, name, image string) {
+		l.on("B", func() {
+			l.sysmon(13, "TargetObject", `HKLM\System\CurrentControlSet\Services\`+name+`\ImagePath`, "Details", image, "Image", services)
+		})
+	}
+	runHandoffs(t, []handoffCase{
+		{
+			"a copy to a share, a service, a task", func(l *log) {
+				l.on("A", func() {
+					l.start(2, 1, cmdExe, `cmd.exe /c copy C:\t\a.exe \\B\ADMIN$\Temp\a.exe`, explorer)
+					l.start(3, 1, `C:\Windows\System32\sc.exe`, `sc \\B create Svc binPath= "C:\Windows\Temp\a.exe -d"`, explorer)
+					l.start(4, 1, `C:\Windows\System32\schtasks.exe`, `schtasks /create /s B /tn T /tr C:\Windows\Temp\a.exe`, explorer)
+				})
+				written(l, `C:\Windows\Temp\a.exe`)
+				service(l, "Svc", `C:\Windows\Temp\a.exe -d`)
+				l.on("B", func() {
+					l.by(11, 98, svchost, "TargetFilename", `C:\Windows\System32\Tasks\T`)
+					l.start(5, 97, `C:\Windows\Temp\a.exe`, `C:\Windows\Temp\a.exe -d`, services)
+				})
+			},
+			[]string{"cmd.exe wrote a.exe B share-path", "sc.exe registered Svc B command-line", "schtasks.exe registered T B command-line", "Svc ran a.exe B service-image"},
+			nil,
+		},
+		{
+			"another machine, another path, long after, by a program there", func(l *log) {
+				l.on("C", func() { l.start(9, 8, cmdExe, "cmd", explorer) })
+				l.on("A", func() {
+					l.start(2, 1, cmdExe, `cmd.exe /c copy C:\t\a.exe \\C\ADMIN$\Temp\a.exe`, explorer)
+					l.start(3, 1, cmdExe, `cmd.exe /c copy C:\t\a.exe \\B\ADMIN$\a.exe`, explorer)
+					l.start(4, 1, cmdExe, `cmd.exe /c copy C:\t\a.exe \\B\ADMIN$\Temp\b.exe`, explorer)
+					l.start(5, 1, `C:\Windows\System32\sc.exe`, `sc \\C create Svc binPath= C:\a.exe`, explorer)
+				})
+				written(l, `C:\Windows\Temp\a.exe`)
+				service(l, "Svc", `C:\a.exe`)
+				l.on("B", func() {
+					l.start(6, 1, cmdExe, "cmd", explorer)
+					l.by(11, 6, cmdExe, "TargetFilename", `C:\Windows\Temp\b.exe`)
+				})
+			},
+			nil,
+			[]string{"cmd.exe wrote a.exe B share-path", "cmd.exe wrote b.exe B share-path", "sc.exe registered Svc B command-line"},
+		},
+		{
+			"the record of the share knows better", func(l *log) {
+				l.on("A", func() {
+					l.start(3, 1, `C:\Windows\System32\sc.exe`, `sc \\B create Svc binPath= C:\a.exe`, explorer)
+				})
+				l.on("B", func() {
+					l.logon("3", "0xabc", "u", "192.0.2.7", "50123")
+					l.security(4697, "ServiceName", "Svc", "ServiceFileName", `C:\a.exe`, "SubjectLogonId", "0xabc", "ClientProcessId", "0", "ClientProcessStartKey", "0")
+				})
+			},
+			[]string{"u registered Svc A logon-id"},
+			[]string{"sc.exe registered Svc B command-line"},
 		},
 	})
 }

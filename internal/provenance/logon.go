@@ -36,6 +36,14 @@ type session struct {
 	// secondary logon service (runas) opened it.
 	remote, credentials bool
 	implied             bool
+	// desktop says that its user came by remote desktop to a session of which the
+	// logon is not recorded, or that was there before: it holds from t on only.
+	desktop bool
+	// left is the session that its user left, or went on with at the machine
+	// itself: what comes after is nobody's from elsewhere.
+	left *session
+	// user is the account, ip and port where it was opened from, as recorded.
+	user, ip, port string
 }
 
 // key is the session's identity.
@@ -113,9 +121,16 @@ func (g *Graph) bootAt(host string, t time.Time) uint64 {
 func (j *joiner) indexLogons() {
 	j.indexBoots()
 	j.logons, j.desktopLogons = map[string][]*session{}, map[string][]*session{}
+	linked := map[string]string{} // the two halves of an administrator's logon, by sessionKey
 	for _, r := range j.records {
+		if r.Kind == event.RemoteDesktop && r.Get("TargetLogonId") != "" {
+			j.reconnected(r, linked)
+		}
 		if r.Kind != event.Logon || wellKnownLogon(r.Get("TargetLogonId")) {
 			continue
+		}
+		if other := r.Get("TargetLinkedLogonId"); !wellKnownLogon(other) {
+			linked[sessionKey(r.Host, r.Get("TargetLogonId"))] = sessionKey(r.Host, other)
 		}
 		remote, credentials := j.remote(r), seclogon(r)
 		if !remote && !credentials {
@@ -125,7 +140,10 @@ func (j *joiner) indexLogons() {
 		if list := j.logons[k]; len(list) > 0 && r.Time.Sub(list[len(list)-1].t) <= slack {
 			continue // a copy that another channel has
 		}
-		s := &session{host: r.Host, luid: r.Number("TargetLogonId"), t: r.Time, record: r, remote: remote, credentials: credentials}
+		s := &session{
+			host: r.Host, luid: r.Number("TargetLogonId"), t: r.Time, record: r, remote: remote, credentials: credentials,
+			user: r.Get("TargetUserName"), ip: r.Get("IpAddress"), port: r.Get("IpPort"),
+		}
 		if linked := r.Get("TargetLinkedLogonId"); !wellKnownLogon(linked) {
 			if list := j.logons[sessionKey(r.Host, linked)]; len(list) > 0 {
 				if half := list[len(list)-1]; half.other == nil && r.Time.Sub(half.t) <= linkedWindow && half.record.Number("TargetLinkedLogonId") == s.luid {
@@ -148,9 +166,99 @@ func (j *joiner) indexLogons() {
 			k := sessionKey(r.Host, r.Get("SubjectLogonId"))
 			j.logons[k] = append(j.logons[k], &session{
 				host: r.Host, luid: r.Number("SubjectLogonId"), t: r.Time, record: r, remote: true, implied: true,
+				user: r.Get("SubjectUserName"), ip: r.Get("IpAddress"), port: r.Get("IpPort"),
 			})
 			slices.SortStableFunc(j.logons[k], func(a, b *session) int { return a.t.Compare(b.t) })
 		}
+	}
+	j.clipboards()
+}
+
+// reconnected takes in that somebody came back to a session, or left it (Security
+// 4778, 4779): from another machine, or at this one. What is done in it from then
+// on is theirs.
+func (j *joiner) reconnected(r *world.Record, linked map[string]string) {
+	luid := r.Get("TargetLogonId")
+	if wellKnownLogon(luid) {
+		return
+	}
+	k := sessionKey(r.Host, luid)
+	s := &session{
+		host: r.Host, luid: r.Number("TargetLogonId"), t: r.Time, record: r, desktop: true,
+		user: accountName(r.Get("User")), ip: r.Get("IpAddress"), remote: r.ID == 4778 && j.elsewhere(r.Host, r.Get("IpAddress")),
+	}
+	if list := j.logons[k]; len(list) > 0 {
+		last := list[len(list)-1]
+		if last.desktop && last.record.ID == r.ID && r.Time.Sub(last.t) <= slack {
+			return // a copy that another channel has
+		}
+		s.left = cmp.Or(last.left, last)
+	}
+	if s.remote {
+		s.left = nil
+		d := desktopKey(r.Host, r.Get("User"), r.Get("IpAddress"))
+		j.desktopLogons[d] = append(j.desktopLogons[d], s)
+	} else if s.left == nil {
+		return // nobody from elsewhere was there
+	}
+	j.logons[k] = append(j.logons[k], s)
+	if other := linked[k]; other != "" {
+		j.logons[other] = append(j.logons[other], s)
+	}
+}
+
+// rdpPort is where the Remote Desktop service listens.
+const rdpPort = "3389"
+
+// clipboards finds the remote desktop sessions of which no logon is recorded, by
+// the program that every such session starts and no other (rdpclip.exe), and the
+// one machine that had connected to the Remote Desktop service in the minute
+// before. If there were several it could be any of them.
+func (j *joiner) clipboards() {
+	type inbound struct {
+		r        *world.Record
+		ip, port string
+	}
+	came := map[string][]inbound{} // by host, by time
+	for _, r := range j.records {
+		if r.Kind != event.NetworkConnect || !strings.EqualFold(r.Get("Initiated"), "false") {
+			continue
+		}
+		// Records put either end first.
+		in := inbound{r, r.Get("SourceIp"), r.Get("SourcePort")}
+		if r.Get("DestinationPort") != rdpPort {
+			if in.port != rdpPort {
+				continue
+			}
+			in.ip, in.port = r.Get("DestinationIp"), r.Get("DestinationPort")
+		}
+		if j.elsewhere(r.Host, in.ip) {
+			came[world.HostKey(r.Host)] = append(came[world.HostKey(r.Host)], in)
+		}
+	}
+	if len(came) == 0 {
+		return
+	}
+	for _, p := range j.processes {
+		if p.Implied || p.ImageKey() != `c:\windows\system32\rdpclip.exe` || wellKnownLogon(p.LogonID) || j.sessionAt(p.Host, p.LogonID, p.Start) != nil {
+			continue
+		}
+		var from *inbound
+		one := true
+		list := came[world.HostKey(p.Host)]
+		for i := sort.Search(len(list), func(i int) bool { return !list[i].r.Time.Before(p.Start.Add(-desktopWindow)) }); i < len(list) && !list[i].r.Time.After(p.Start.Add(slack)); i++ {
+			one = one && (from == nil || address(from.ip) == address(list[i].ip))
+			from = &list[i]
+		}
+		if from == nil || !one {
+			continue
+		}
+		k := sessionKey(p.Host, p.LogonID)
+		j.logons[k] = append(j.logons[k], &session{
+			host: p.Host, luid: world.ParseNumber(p.LogonID), t: from.r.Time, record: from.r, remote: true, implied: true, desktop: true,
+			user: accountName(p.User), ip: from.ip, port: from.port,
+		})
+		slices.SortStableFunc(j.logons[k], func(a, b *session) int { return a.t.Compare(b.t) })
 	}
 }
 
@@ -165,16 +273,19 @@ func (g *Graph) sessionAt(host, luid string, t time.Time) *session {
 	}
 	list := g.logons[sessionKey(host, luid)]
 	i := sort.Search(len(list), func(i int) bool { return list[i].t.After(t.Add(2 * slack)) })
+	for i > 0 && list[i-1].desktop && list[i-1].t.After(t) {
+		i-- // nobody had come, or gone, yet
+	}
 	var s *session
 	switch {
 	case i > 0:
 		s = list[i-1]
-	case len(list) > 0 && list[0].implied:
+	case len(list) > 0 && list[0].implied && !list[0].desktop:
 		s = list[0] // it was opened before what tells of it
 	default:
 		return nil
 	}
-	if a, b := g.bootAt(host, s.t), g.bootAt(host, t); a != 0 && b != 0 && a != b {
+	if a, b := g.bootAt(host, s.t), g.bootAt(host, t); s.left != nil || a != 0 && b != 0 && a != b {
 		return nil
 	}
 	return s
@@ -229,15 +340,18 @@ func (g *Graph) logon(r *world.Record) *Node {
 	if s := g.sessionOf(r); s != nil {
 		return g.sessionNode(s)
 	}
-	return g.sessionNode(&session{host: r.Host, luid: cmp.Or(r.Number("TargetLogonId"), r.Number("SubjectLogonId")), t: r.Time, record: r, implied: r.Kind != event.Logon})
+	return g.sessionNode(&session{
+		host: r.Host, luid: cmp.Or(r.Number("TargetLogonId"), r.Number("SubjectLogonId")), t: r.Time, record: r, implied: r.Kind != event.Logon,
+		user: cmp.Or(r.Get("TargetUserName"), r.Get("SubjectUserName")), ip: r.Get("IpAddress"), port: r.Get("IpPort"),
+	})
 }
 
 func (g *Graph) sessionNode(s *session) *Node {
 	r := s.record
 	return g.add(s.id(), Logon, s.host, s.t, s.refs(), func(n *Node) {
-		n.Label = cmp.Or(r.Get("TargetUserName"), r.Get("SubjectUserName"), "0x"+strconv.FormatUint(s.luid, 16))
+		n.Label = cmp.Or(s.user, "0x"+strconv.FormatUint(s.luid, 16))
 		if !s.credentials {
-			n.Path = r.Get("IpAddress")
+			n.Path = s.ip
 		}
 		if s.implied {
 			n.Implied, n.Reason = true, "logon-not-recorded"
@@ -251,6 +365,13 @@ func (g *Graph) sessionNode(s *session) *Node {
 				n.Attrs = append(n.Attrs, event.Field{Name: name, Value: v})
 			}
 		}
+		if s.desktop {
+			for _, f := range []event.Field{{Name: "IpAddress", Value: s.ip}, {Name: "IpPort", Value: s.port}, {Name: "SessionName", Value: r.Get("SessionName")}, {Name: "TargetUserName", Value: s.user}} {
+				if f.Value != "" && n.Attr(f.Name) == "" {
+					n.Attrs = append(n.Attrs, f)
+				}
+			}
+		}
 	})
 }
 
@@ -258,7 +379,7 @@ func (g *Graph) sessionNode(s *session) *Node {
 func (j *joiner) eachSession(f func(*session)) {
 	for _, k := range sortedKeys(j.logons) {
 		for _, s := range j.logons[k] {
-			if sessionKey(s.host, strconv.FormatUint(s.luid, 10)) == k {
+			if s.left == nil && sessionKey(s.host, strconv.FormatUint(s.luid, 10)) == k {
 				f(s)
 			}
 		}
@@ -295,7 +416,7 @@ var logonHandoffs = []handoff{
 				if !slices.Contains(came[k], world.HostKey(s.host)) {
 					came[k] = append(came[k], world.HostKey(s.host))
 				}
-				if machineAccount(s.record.Get("TargetUserName")) {
+				if machineAccount(s.user) {
 					came[k+"|$"] = []string{}
 				}
 			})
@@ -336,7 +457,7 @@ var logonHandoffs = []handoff{
 			j.eachSession(func(s *session) {
 				if _, ok := s.from(); ok && s.remote {
 					yield(half{
-						key: peer(address(s.record.Get("IpAddress")), s.record.Get("IpPort"), s.host), t: s.t, refs: s.refs(),
+						key: peer(address(s.ip), s.port, s.host), t: s.t, refs: s.refs(),
 						node: func() *Node { return j.sessionNode(s) },
 					})
 				}
@@ -378,11 +499,11 @@ var logonHandoffs = []handoff{
 				if !s.remote {
 					return
 				}
-				user := strings.ToLower(cmp.Or(s.record.Get("TargetUserName"), s.record.Get("SubjectUserName")))
+				user := strings.ToLower(s.user)
 				// Where the session's address is known to be a host's, only that
 				// host's own record will do.
 				from := "-"
-				if a := address(s.record.Get("IpAddress")); a != "" {
+				if a := address(s.ip); a != "" {
 					from = j.hostAt(a)
 				}
 				yield(half{
@@ -509,8 +630,8 @@ func sessionCauses(wanted func(*session) bool) func(*joiner, func(half)) {
 
 // from returns the address and port that the session was opened from.
 func (s *session) from() (string, bool) {
-	ip, port := address(s.record.Get("IpAddress")), s.record.Number("IpPort")
-	return ip + "|" + s.record.Get("IpPort"), ip != "" && port != 0
+	ip := address(s.ip)
+	return ip + "|" + s.port, ip != "" && world.ParseNumber(s.port) != 0
 }
 
 // entrants calls f with the processes that are the first in their session: their

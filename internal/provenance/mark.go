@@ -204,7 +204,10 @@ func (g *Graph) Mark(e *event.Event) Mark {
 			node(g.sessionNode(s))
 		}
 	case event.RemoteDesktop:
-		switch from := g.departed(r); {
+		switch from, s := g.departed(r), g.reconnection(r); {
+		case s != nil:
+			node(g.sessionNode(s))
+		case r.ID == 4778 || r.ID == 4779: // of somebody at the machine itself
 		case from != nil:
 			node(g.desktop(from))
 		case r.Get("IpAddress") != "":
@@ -291,6 +294,17 @@ func (g *Graph) caller(r *world.Record) *session {
 			if s.t.Sub(r.Time).Abs() <= maxSkew {
 				return s
 			}
+		}
+	}
+	return nil
+}
+
+// reconnection returns the session that a record of Security 4778 or 4779 shows
+// somebody from elsewhere to come back to, or to leave; nil if it shows none.
+func (g *Graph) reconnection(r *world.Record) *session {
+	for _, s := range g.logons[sessionKey(r.Host, r.Get("TargetLogonId"))] {
+		if s.desktop && s.record.Ref == r.Ref {
+			return cmp.Or(s.left, s)
 		}
 	}
 	return nil
@@ -628,7 +642,10 @@ func (g *Graph) markShare(e *event.Event, r *world.Record, m *Mark) {
 		from = g.sessionNode(s)
 	case !wellKnownLogon(r.Get("SubjectLogonId")) && g.elsewhere(r.Host, r.Get("IpAddress")):
 		// An access that joins nothing by itself, but is worth telling of.
-		from = g.sessionNode(&session{host: r.Host, luid: r.Number("SubjectLogonId"), t: r.Time, record: r, remote: true, implied: true})
+		from = g.sessionNode(&session{
+			host: r.Host, luid: r.Number("SubjectLogonId"), t: r.Time, record: r, remote: true, implied: true,
+			user: r.Get("SubjectUserName"), ip: r.Get("IpAddress"), port: r.Get("IpPort"),
+		})
 	}
 	if from == nil {
 		return

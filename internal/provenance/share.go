@@ -1,6 +1,7 @@
 package provenance
 
 import (
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -114,6 +115,66 @@ var shareHandoffs = []handoff{
 							key: fileKey(w.record.Host, tail), t: w.t, refs: w.refs,
 							node: func() *Node { n, _ := j.wrote(w, true); return n },
 						})
+					})
+				}
+			}
+		},
+	},
+	{
+		// A command line names the file as it lies on the other machine, and the
+		// kernel there wrote it, as it does for shares. Only where no record of the
+		// share says on whose behalf.
+		row: 20, join: "share-path", verb: Wrote, class: ClassB, within: maxSkew, skew: maxSkew,
+		causes: func(j *joiner, yield func(half)) {
+			named := map[*world.Process]map[string]bool{} // what children name is theirs
+			paths := map[*world.Process][]string{}
+			for _, p := range j.processes {
+				if p.Implied || !strings.Contains(p.CommandLine, `\\`) {
+					continue
+				}
+				for _, path := range pathsIn(p.CommandLine, "") {
+					if !strings.HasPrefix(path, `\\`) || slices.Contains(paths[p], path) {
+						continue
+					}
+					paths[p] = append(paths[p], path)
+					if named[p.Parent] == nil {
+						named[p.Parent] = map[string]bool{}
+					}
+					named[p.Parent][path] = true
+				}
+			}
+			for _, p := range j.processes {
+				for _, path := range paths[p] {
+					if named[p][path] {
+						continue
+					}
+					name, rest, _ := strings.Cut(path[2:], `\`)
+					share, rest, ok := strings.Cut(rest, `\`)
+					host := j.machine(name, p.Host)
+					if !ok || rest == "" || host == "" || host == world.HostKey(p.Host) {
+						continue
+					}
+					folder := j.shareFolder(host, share, p.Start)
+					if folder == "" {
+						continue
+					}
+					yield(half{
+						key: fileKey(host, world.PathKey(strings.TrimSuffix(folder, `\`)+`\`+rest)), t: p.Start, refs: p.Evidence,
+						node: func() *Node { return j.process(p) },
+					})
+				}
+			}
+		},
+		effects: func(j *joiner, yield func(half)) {
+			for _, k := range j.order {
+				for i := range j.written[k] {
+					w := &j.written[k][i]
+					if w.session != nil || w.process == nil || w.process.ImageKey() != "system" {
+						continue
+					}
+					yield(half{
+						key: fileKey(w.record.Host, j.w.PathOn(w.record.Host, w.path)), t: w.t, refs: w.refs,
+						node: func() *Node { n, _ := j.wrote(w, true); return n },
 					})
 				}
 			}

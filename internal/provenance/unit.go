@@ -130,9 +130,11 @@ type claim struct {
 	process *world.Process
 	name    string
 	command string // what is to run, "" if not said
+	host    string // the machine that it is on, as named; "" for this one
 	t       time.Time
 	refs    []event.EvidenceRef
 	change  bool // changes an existing one
+	remote  bool // on another machine
 }
 
 // claims reads command lines and scripts. Of a process and its parent that both
@@ -142,7 +144,15 @@ func (j *joiner) claims(read func(text string) []claim) map[string][]claim {
 	add := func(p *world.Process, text string, t time.Time, refs []event.EvidenceRef) {
 		for _, c := range read(text) {
 			c.process, c.t, c.refs = p, t, refs
-			k := fileKey(p.Host, strings.ToLower(c.name))
+			on := world.HostKey(p.Host)
+			if c.host != "" {
+				on = j.machine(c.host, p.Host)
+			}
+			if on == "" {
+				continue // a machine that nothing was recorded of
+			}
+			c.remote = on != world.HostKey(p.Host)
+			k := fileKey(on, strings.ToLower(c.name))
 			found[k] = append(found[k], c)
 		}
 	}
@@ -185,12 +195,13 @@ func serviceClaims(text string) []claim {
 		w = strings.ToLower(w)
 		switch base := strings.TrimSuffix(world.Base(world.PathKey(w)), ".exe"); {
 		case base == "sc" && i+2 < len(ws):
-			at := i + 1
+			at, host := i+1, ""
 			if strings.HasPrefix(ws[at], `\\`) {
-				at++ // another machine's: sc \\host create name
+				host = ws[at] // sc \\host create name
+				at++
 			}
-			if at+1 < len(ws) && (strings.EqualFold(ws[at], "create") || strings.EqualFold(ws[at], "config")) && at == i+1 {
-				return []claim{{name: ws[at+1], command: option(ws[at:], "binpath="), change: strings.EqualFold(ws[at], "config")}}
+			if at+1 < len(ws) && (strings.EqualFold(ws[at], "create") || strings.EqualFold(ws[at], "config")) {
+				return []claim{{name: ws[at+1], command: option(ws[at:], "binpath="), host: host, change: strings.EqualFold(ws[at], "config")}}
 			}
 		case w == "new-service" && i+1 < len(ws):
 			name := option(ws[i:], "-name")
@@ -198,7 +209,7 @@ func serviceClaims(text string) []claim {
 				name = strings.Trim(ws[i+1], `'"`)
 			}
 			if name != "" {
-				return []claim{{name: name, command: option(ws[i:], "-binarypathname", "-path")}}
+				return []claim{{name: name, command: option(ws[i:], "-binarypathname", "-path"), host: option(ws[i:], "-computername")}}
 			}
 		case base == "reg" && i+2 < len(ws) && strings.EqualFold(ws[i+1], "add"):
 			key := ws[i+2]
@@ -261,7 +272,7 @@ func (j *joiner) serviceEdges(services []service) {
 	// Services that no record of their own shows.
 	for _, k := range sortedKeys(claims) {
 		for _, c := range claims[k] {
-			if c.change && c.command == "" || j.hasRegistration(c) {
+			if c.remote || c.change && c.command == "" || j.hasRegistration(c) {
 				continue
 			}
 			verb := Registered
@@ -328,11 +339,20 @@ func (j *joiner) session(r *world.Record) *world.Record {
 }
 
 // claimed joins a unit to the processes whose command line names it, near one of
-// the records of its registration.
+// the records of its registration. A process of another machine counts only if
+// no record tells on whose behalf it was registered, and its clock may differ.
 func (j *joiner) claimed(n *Node, claims []claim, records []*world.Record) {
+	known := j.registered(n)
 	for _, c := range claims {
-		i := sort.Search(len(records), func(i int) bool { return !records[i].Time.Before(c.t.Add(-slack)) })
-		if i == len(records) || records[i].Time.Sub(c.t) > claimWindow {
+		early := slack
+		if c.remote {
+			if known {
+				continue
+			}
+			early = maxSkew
+		}
+		i := sort.Search(len(records), func(i int) bool { return !records[i].Time.Before(c.t.Add(-early)) })
+		if i == len(records) || records[i].Time.Sub(c.t) > max(claimWindow, early) {
 			continue
 		}
 		near := records[i]
@@ -340,10 +360,13 @@ func (j *joiner) claimed(n *Node, claims []claim, records []*world.Record) {
 		if c.change {
 			verb = Configured
 		}
-		j.link(fact{
+		e := j.link(fact{
 			from: j.process(c.process), to: n, verb: verb, class: ClassB, skeleton: true,
 			join: "command-line", t: c.t, refs: refs(c.refs, []event.EvidenceRef{near.Ref}),
 		})
+		if e != nil && c.remote {
+			j.span(e, near.Time)
+		}
 	}
 }
 
@@ -381,18 +404,15 @@ func taskClaims(text string) []claim {
 		for _, w := range ws {
 			switch strings.ToLower(w) {
 			case "/create", "-create":
-				if option(ws, "/s", "-s") != "" {
-					return nil // another machine's
-				}
 				if name := option(ws, "/tn", "-tn"); name != "" {
-					return []claim{{name: world.TaskName(name), command: option(ws, "/tr", "-tr")}}
+					return []claim{{name: world.TaskName(name), command: option(ws, "/tr", "-tr"), host: option(ws, "/s", "-s")}}
 				}
 			case "/change", "-change":
 				change = true
 			}
 		}
 		if name := option(ws, "/tn", "-tn"); change && name != "" {
-			return []claim{{name: world.TaskName(name), command: option(ws, "/tr", "-tr"), change: true}}
+			return []claim{{name: world.TaskName(name), command: option(ws, "/tr", "-tr"), host: option(ws, "/s", "-s"), change: true}}
 		}
 	case strings.Contains(lower, "register-scheduledtask"):
 		ws := words(text)
@@ -492,7 +512,7 @@ func (j *joiner) tasks() {
 	for _, k := range sortedKeys(claims) {
 		for _, c := range claims[k] {
 			taskID := id(Task, c.process.Host, strings.ToLower(c.name))
-			if c.change || j.edges[edgeKey{processID(c.process), taskID, Registered}] != nil {
+			if c.remote || c.change || j.edges[edgeKey{processID(c.process), taskID, Registered}] != nil {
 				continue
 			}
 			known := j.nodes[taskID] != nil

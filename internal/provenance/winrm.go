@@ -68,8 +68,8 @@ func remoteShells(j *joiner, yield func(half)) {
 			continue
 		}
 		user := unknownUser
-		if s := j.sessionAt(p.Host, p.LogonID, p.Start); s != nil && s.record.Get("TargetUserName") != "" {
-			user = shellUser(s.record.Get("TargetUserName"))
+		if s := j.sessionAt(p.Host, p.LogonID, p.Start); s != nil && s.user != "" && !s.implied {
+			user = shellUser(s.user)
 		} else if p.User != "" && !machineAccount(p.User) {
 			user = shellUser(p.User)
 		}

@@ -178,7 +178,7 @@ var keptFields = map[event.Kind][]string{
 	event.LogonExplicit: {
 		"ProcessId", "Image", "SubjectLogonId", "SubjectUserName", "TargetUserName", "TargetServerName", "TargetLogonGuid",
 	},
-	event.RemoteDesktop: {"User", "IpAddress", "TerminalSessionId"},
+	event.RemoteDesktop: {"User", "IpAddress", "TerminalSessionId", "TargetLogonId", "SessionName", "WorkstationName"},
 	event.ShareAccess: {
 		"SubjectLogonId", "SubjectUserName", "IpAddress", "IpPort", "ShareName", "ShareLocalPath", "RelativeTargetName", "AccessMask",
 	},
