@@ -273,9 +273,40 @@ func relate(g *provenance.Graph, groups []group, incidents []*Incident, owner ma
 			}
 		}
 	}
+	// Who clears a log in the session of a person may be that person; the two are
+	// shown beside each other.
+	clearings := map[string][]*Incident{}
+	for _, i := range incidents {
+		for _, n := range i.Nodes {
+			if n.Kind == provenance.Gap && n.Attr("LogonId") != "" && !provenance.WellKnownLogon(n.Attr("LogonId")) {
+				k := sessionOf(n)
+				clearings[k] = append(clearings[k], i)
+			}
+		}
+	}
+	for _, i := range incidents {
+		if len(clearings) == 0 {
+			break
+		}
+		for _, n := range i.Nodes {
+			if n.Kind == provenance.Process && n.Attr("LogonId") != "" && !n.Hub {
+				for _, c := range clearings[sessionOf(n)] {
+					// Its number is another session's after the next start.
+					if i.First.Sub(c.First).Abs() <= 24*time.Hour {
+						link(i, c)
+					}
+				}
+			}
+		}
+	}
 	for _, i := range incidents {
 		slices.Sort(i.Related)
 	}
+}
+
+// sessionOf is the key of the logon session that a node is of.
+func sessionOf(n *provenance.Node) string {
+	return world.HostKey(n.Host) + "|" + strconv.FormatUint(world.ParseNumber(n.Attr("LogonId")), 16)
 }
 
 // builder makes one incident.
@@ -837,6 +868,9 @@ func (b *builder) remains(i *Incident) {
 			kind = "service"
 			if n.Existing {
 				kind = "service-change"
+			}
+			if n.Existing && b.g.Restored(n.ID) {
+				kind = "" // it was changed back
 			}
 		case provenance.Task:
 			kind = "task"

@@ -19,7 +19,8 @@ type Impact struct {
 	// hid; both sorted.
 	Dropped, Hidden []provenance.NodeID
 	// Running are the processes of the story, from the first detection on, whose
-	// end no record shows; sorted. They are to be ended before anything else.
+	// end no record shows although their log records ends; sorted. They are to be
+	// ended before anything else.
 	Running []provenance.NodeID
 	// Exposed are the accounts whose credentials may have been stolen: those with
 	// a session on a host when the memory of its lsass.exe was opened or dumped.
@@ -93,7 +94,7 @@ func (b *builder) impact(i *Incident) Impact {
 		}
 	}
 	for _, n := range i.Nodes {
-		if n.Kind == provenance.Process && b.core[n.ID] && b.after[n.ID] && !n.Hub && n.Ended.IsZero() && !n.Implied {
+		if n.Kind == provenance.Process && b.core[n.ID] && b.after[n.ID] && !n.Hub && n.Ended.IsZero() && !n.Implied && b.g.EndRecorded(n) {
 			m.Running = append(m.Running, n.ID)
 		}
 	}

@@ -118,8 +118,9 @@ type Incident struct {
 	SmallestCut []Action
 	Impact      Impact
 	Gaps        []Gap
-	// Related are ids of incidents linked by class C edges only, and of the
-	// closed one that this one goes on from.
+	// Related are ids of incidents linked by class C edges only, by a log that was
+	// cleared in the session of a person, and of the closed one that this one goes
+	// on from.
 	Related []string
 	// Verdict is what an analyst closed it with, "" if open; Pinned says that an
 	// analyst put parts of it together.

@@ -404,7 +404,8 @@ func (t *teller) edge(e *provenance.Edge) {
 	case provenance.Registered, provenance.Configured:
 		switch to {
 		case provenance.Service, provenance.Task:
-			t.into("unit-registered", string(e.To), e, "", "")
+			// Changed to something and back, it is told twice.
+			t.into("unit-registered", string(e.To)+"\x00"+t.b.g.ProgramAt(e.To, e.Last), e, "", "")
 		case provenance.WMI:
 			t.into("consumer-registered", string(e.To), e, e.From, t.name(e.To))
 		case provenance.Installer:
@@ -483,6 +484,15 @@ func (t *teller) behalf(process provenance.NodeID) provenance.NodeID {
 		}
 	}
 	return by
+}
+
+// actor is how a sentence calls who registered something: a tool, and for whom.
+func (t *teller) actor(process provenance.NodeID) string {
+	by := t.behalf(process)
+	if by == process {
+		return t.name(process)
+	}
+	return t.name(by) + " → " + t.name(process)
 }
 
 func (t *teller) fileEdge(e *provenance.Edge, from, to provenance.NodeKind) {
@@ -865,6 +875,9 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		if n.Path == "" {
 			return "logged-on-unknown", []string{things, n.Host}
 		}
+		if n.Attr("SessionName") != "" {
+			return "reconnected", []string{things, n.Path, n.Host}
+		}
 		return "logged-on", []string{things, n.Path, n.Host}
 	case "renamed":
 		if c.edges[0].Join == "same-content" {
@@ -1004,7 +1017,7 @@ func (t *teller) fromVolume(c *chapter) (string, []string) {
 // known, and what it runs.
 func (t *teller) registered(c *chapter) (string, []string) {
 	n := t.b.g.Node(c.edges[0].To)
-	kind, runs := "service", cmp.Or(n.Attr("ServiceDll"), n.Attr("ImagePath"))
+	kind, runs := "service", cmp.Or(t.b.g.ProgramAt(n.ID, c.last()), n.Attr("ServiceDll"), n.Attr("ImagePath"))
 	if n.Kind == provenance.Task {
 		kind, runs = "task", n.Attr("TaskAction")
 	}
@@ -1019,7 +1032,7 @@ func (t *teller) registered(c *chapter) (string, []string) {
 		}
 		if k := t.kind(e.From); k == provenance.Process || k == provenance.Logon || k == provenance.Installer {
 			if by == "" || e.Verb == provenance.Registered {
-				by = t.name(t.behalf(e.From))
+				by = t.actor(e.From)
 				if n := t.b.g.Node(e.From); k == provenance.Logon && n.Path != "" && n.Path != n.Label {
 					by += " (" + n.Path + ")" // from where
 				}
@@ -1064,7 +1077,7 @@ func (t *teller) requested(c *chapter) (string, []string) {
 		}
 		unit = e.To
 		if from := t.b.g.Node(e.From); by == "" || from.Kind == provenance.Process {
-			by = t.name(t.behalf(e.From))
+			by = t.actor(e.From)
 			if from.Kind == provenance.Logon && from.Path != "" && from.Path != from.Label {
 				by += " (" + from.Path + ")" // from where
 			}
@@ -1204,7 +1217,7 @@ var titleOrder = [][]string{
 	{"credential-theft"},
 	{"log-cleared"},
 	{"download"},
-	{"service-and-task", "service-persistence", "task-persistence", "persistence"},
+	{"service-and-task", "service-persistence", "task-persistence", "persistence", "service-run"},
 	{"lateral-movement"},
 	{"usb-spread"},
 	{"exfiltration"},
@@ -1229,6 +1242,12 @@ func titleKeys(i *Incident) []string {
 	if service {
 		seen["service-persistence"] = true
 	}
+	// A service that starts on demand only, or that was deleted again, is a way to
+	// run something, not to stay.
+	if service && onDemand(i) {
+		delete(seen, "service-persistence")
+		seen["service-run"], service = true, false
+	}
 	if service && seen["task-persistence"] {
 		seen["service-and-task"] = true
 	}
@@ -1250,6 +1269,23 @@ func titleKeys(i *Incident) []string {
 		}
 	}
 	return keys
+}
+
+// onDemand reports whether every service of an incident starts on demand only, or
+// is gone.
+func onDemand(i *Incident) bool {
+	services := 0
+	for _, n := range i.Nodes {
+		if n.Kind != provenance.Service {
+			continue
+		}
+		services++
+		start := strings.ToLower(n.Attr("StartType"))
+		if n.Ended.IsZero() && start != "3" && start != "0x3" && start != "demand start" {
+			return false
+		}
+	}
+	return services > 0
 }
 
 // Title is the incident's headline in the language: what it is after and how it
@@ -1292,9 +1328,15 @@ func (i *Incident) plainTitle(l i18n.Lang) string {
 	if len(i.Detections) == 0 {
 		return l.T("title.subject")
 	}
+	// Of a value that is empty and one that holds a command, the command tells.
+	empty := map[provenance.NodeID]bool{}
+	for _, n := range i.Nodes {
+		data := n.Attr("Details")
+		empty[n.ID] = n.Kind == provenance.RegistryValue && (data == "" || strings.EqualFold(data, "(Empty)"))
+	}
 	top := i.Detections[0]
 	for _, d := range i.Detections {
-		if d.Rule.Severity > top.Rule.Severity {
+		if d.Rule.Severity > top.Rule.Severity || d.Rule.Severity == top.Rule.Severity && empty[top.Node] && !empty[d.Node] {
 			top = d
 		}
 	}

@@ -438,7 +438,7 @@ func TestStepsThatTellOneThing(t *testing.T) {
 			l.detect(l.start(10, 9, sys+"sc.exe", `sc create Svc binPath= C:\x.exe`, `C:\a.exe`), detect.High, "service-persistence")
 			l.start(11, 9, sys+"sc.exe", "sc start Svc", `C:\a.exe`)
 			l.start(12, 9, sys+"sc.exe", "sc start Other", `C:\a.exe`)
-		}, []string{`How C:\a.exe came to this computer was not recorded`, "explorer.exe started a.exe", `a.exe registered the service Svc, which runs C:\x.exe`, "a.exe started sc.exe"}},
+		}, []string{`How C:\a.exe came to this computer was not recorded`, "explorer.exe started a.exe", `a.exe → sc.exe registered the service Svc, which runs C:\x.exe`, "a.exe started sc.exe"}},
 		{"a rename that no record shows", func(l *log) {
 			l.start(9, 1, cmd, "cmd", `C:\Windows\explorer.exe`)
 			l.sysmon(29, "ProcessGuid", guid(9), "ProcessId", "1009", "Image", cmd, "TargetFilename", `C:\d\a.dat`, "Hashes", "SHA256=CD")

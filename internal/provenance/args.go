@@ -97,9 +97,32 @@ func startsPath(s string, i int) bool {
 func words(s string) []string {
 	var all []string
 	var b strings.Builder
-	quoted, any := false, false
+	quoted, any, inner := false, false, false // inner: between quotes that are letters
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
+		case c == '\\':
+			// Before a quote two of them are one, and one makes it a letter.
+			n := 1
+			for i+n < len(s) && s[i+n] == '\\' {
+				n++
+			}
+			i += n - 1
+			any = true
+			if i+1 == len(s) || s[i+1] != '"' {
+				b.WriteString(s[i+1-n : i+1])
+				break
+			}
+			if n%2 == 1 && quoted && !inner && (i+2 == len(s) || s[i+2] == ' ' || s[i+2] == '\t') {
+				// "C:\dir\" and then more: people mean the folder.
+				b.WriteString(s[i+1-n : i+1])
+				break
+			}
+			b.WriteString(s[i+1-n/2 : i+1])
+			if n%2 == 1 {
+				b.WriteByte('"')
+				inner = !inner
+				i++
+			}
 		case c == '"':
 			quoted = !quoted
 			any = true
@@ -107,7 +130,7 @@ func words(s string) []string {
 			if any {
 				all = append(all, b.String())
 				b.Reset()
-				any = false
+				any, inner = false, false
 			}
 		default:
 			b.WriteByte(c)

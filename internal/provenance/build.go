@@ -57,7 +57,7 @@ func (b *Builder) Build() *Graph {
 		answers: &Answers{hubs: n.hubs, many: n.recorded > 1, given: map[string]string{}},
 		nodes:   map[NodeID]*Node{}, edges: map[edgeKey]*Edge{}, out: map[NodeID][]*Edge{}, in: map[NodeID][]*Edge{},
 		written: map[string][]write{}, folders: map[string]bool{}, units: map[*world.Process]bool{},
-		services: map[string][]time.Time{}, deleted: map[string][]time.Time{}, versions: map[string][]time.Time{},
+		services: map[string][]time.Time{}, programs: map[NodeID][]program{}, deleted: map[string][]time.Time{}, versions: map[string][]time.Time{},
 	}
 	j := &joiner{Graph: g, w: w, records: w.Records(), processes: w.Processes(), paths: map[*world.Process][]string{}, part: map[NodeID]bool{}}
 	j.hollowed()
@@ -109,9 +109,11 @@ type joiner struct {
 	senses    map[edgeKey]bool           // process and volume whose files the sensor tells of
 	order     []string                   // the keys of written, by first writing
 	paths     map[*world.Process][]string
-	part      map[NodeID]bool            // files that took part
-	settings  []*setting                 // registry values that redirect programs
-	recents   map[string][]*world.Record // host|name → shortcuts among the recent documents
+	// serviceChildren are what the service manager started.
+	serviceChildren map[serviceChild][]*world.Process
+	part            map[NodeID]bool            // files that took part
+	settings        []*setting                 // registry values that redirect programs
+	recents         map[string][]*world.Record // host|name → shortcuts among the recent documents
 }
 
 func id(kind NodeKind, host, key string) NodeID {

@@ -88,3 +88,23 @@ func (j *joiner) goneKeys(deletions []*world.Record, end func(NodeID, time.Time)
 		}
 	}
 }
+
+// EndRecorded reports whether the end of a process would be recorded: a log that
+// shows the process shows the ends of others of its host. Where it does not, that
+// no end is recorded says nothing.
+func (g *Graph) EndRecorded(n *Node) bool {
+	if g.endings == nil {
+		g.endings = map[string]bool{}
+		for _, r := range g.world.Records() {
+			if r.Kind == event.ProcessTerminate {
+				g.endings[fileKey(r.Host, strings.ToLower(r.Ref.Channel))] = true
+			}
+		}
+	}
+	for _, r := range n.Evidence {
+		if g.endings[fileKey(n.Host, strings.ToLower(r.Channel))] {
+			return true
+		}
+	}
+	return false
+}

@@ -423,7 +423,9 @@ func TestShares(t *testing.T) {
 // only a command line on the one and the effect on the other tell of.
 func TestOtherMachinesByTheirCommandLines(t *testing.T) {
 	written := func(l *log, path string) {
-		l.on("B", func() { l.sysmon(11, "ProcessGuid", guid(99), "ProcessId", "4", "Image", "System", "TargetFilename", path) })
+		l.on("B", func() {
+			l.sysmon(11, "ProcessGuid", guid(99), "ProcessId", "4", "Image", "System", "TargetFilename", path)
+		})
 	}
 	service := func(l *log, name, image string) {
 		l.on("B", func() {

@@ -20,6 +20,10 @@ func wellKnownLogon(luid string) bool {
 	return n == 0 || n == 0x3e7 || n == 0x3e4 || n == 0x3e5
 }
 
+// WellKnownLogon reports whether a logon id is of the system's own sessions, in
+// which everything is, or of none.
+func WellKnownLogon(luid string) bool { return wellKnownLogon(luid) }
+
 // session is a logon session that can hand something on: one that was opened
 // from another machine, or by a program with credentials of its own choice.
 // What a person does at the keyboard all day is in a session too, but joins

@@ -48,7 +48,10 @@ type Graph struct {
 	shares        map[string][]*world.Record // host|name of a share → how it was made
 	folders       map[string]bool            // match forms of folders that hold files
 	units         map[*world.Process]bool
+	clearers      map[string][]clearer   // by host, see clearedBy
+	endings       map[string]bool        // host|channel that records ends of processes, see EndRecorded
 	services      map[string][]time.Time // host|name → when it was registered, each time
+	programs      map[NodeID][]program   // of services, by time
 	jobs          map[event.EvidenceRef]*bitsJob
 	watches       map[string]*consumer      // host|name, and host|filter:name of what it is bound to → event consumer
 	installs      map[string][]*transaction // by host, by beginning

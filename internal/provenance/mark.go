@@ -242,7 +242,11 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		})
 		node(gap)
 		if e.Kind == event.LogCleared {
+			if gap != nil {
+				gap.setAttr("LogonId", r.Get("SubjectLogonId"))
+			}
 			edge(g.cleared(r, gap))
+			edge(g.clearedBy(r, gap))
 		}
 	}
 	node(actor)
@@ -271,6 +275,72 @@ func (g *Graph) cleared(r *world.Record, gap *Node) *Edge {
 	}
 	f.corroborates = gap != nil && f.from != nil && g.edges[edgeKey{f.from.ID, gap.ID, Deleted}] != nil
 	return g.link(f)
+}
+
+// clearedBy joins the clearing of a log to the process whose command line says
+// that it clears that log, in the session that the record names.
+func (g *Graph) clearedBy(r *world.Record, gap *Node) *Edge {
+	if gap == nil {
+		return nil
+	}
+	if g.clearers == nil {
+		g.clearers = map[string][]clearer{}
+		for _, p := range g.world.Processes() {
+			if logs := clearedLogs(p.CommandLine); !p.Implied && len(logs) > 0 {
+				k := world.HostKey(p.Host)
+				g.clearers[k] = append(g.clearers[k], clearer{p, logs})
+			}
+		}
+	}
+	var last *world.Process // of a shell and its tool that both say so, the tool
+	for _, c := range g.clearers[world.HostKey(r.Host)] {
+		p := c.process
+		luid := r.Number("SubjectLogonId")
+		if p.Start.After(r.Time.Add(slack)) || r.Time.Sub(p.Start) > claimWindow || !p.End.IsZero() && p.End.Before(r.Time.Add(-slack)) ||
+			luid != 0 && p.LogonID != "" && world.ParseNumber(p.LogonID) != luid ||
+			!slices.Contains(c.logs, strings.ToLower(gap.Path)) {
+			continue
+		}
+		last = p
+	}
+	if last == nil {
+		return nil
+	}
+	from := g.process(last)
+	return g.link(fact{
+		from: from, to: gap, verb: Deleted, class: ClassB, skeleton: true, join: "command-line", t: r.Time,
+		refs: refs([]event.EvidenceRef{r.Ref}, last.Evidence), corroborates: from != nil && g.edges[edgeKey{from.ID, gap.ID, Deleted}] != nil,
+	})
+}
+
+// clearer is a process that by its command line clears logs, in lower case.
+type clearer struct {
+	process *world.Process
+	logs    []string
+}
+
+// clearedLogs reads which event logs a command line clears, in lower case:
+// wevtutil cl, Clear-EventLog.
+func clearedLogs(cmd string) []string {
+	lower := strings.ToLower(cmd)
+	if !strings.Contains(lower, "wevtutil") && !strings.Contains(lower, "clear-eventlog") {
+		return nil
+	}
+	var logs []string
+	ws := strings.FieldsFunc(lower, func(r rune) bool { return strings.ContainsRune(" \t\r\n\"';&|(){},", r) })
+	for i, w := range ws {
+		switch {
+		case (w == "cl" || w == "clear-log") && i > 0 && strings.HasPrefix(world.Base(ws[i-1]), "wevtutil") && i+1 < len(ws):
+			logs = append(logs, ws[i+1])
+		case w == "clear-eventlog":
+			for _, name := range ws[i+1:] {
+				if !strings.HasPrefix(name, "-") {
+					logs = append(logs, name)
+				}
+			}
+		}
+	}
+	return logs
 }
 
 // caller returns the session that a connection was made for: its 4624 has the

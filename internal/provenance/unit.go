@@ -23,6 +23,53 @@ type run struct {
 	refs    []event.EvidenceRef
 }
 
+// serviceChild is the key of what the service manager started.
+type serviceChild struct{ host, command string }
+
+// program is what a service or task was to run from a time on.
+type program struct {
+	from time.Time
+	path string // as recorded
+	dll  bool   // it is what svchost.exe is to load
+}
+
+// ProgramAt returns what a service was to run at t, as recorded: of several that
+// it was changed to and from, the one of that time. It is "" if none is recorded.
+func (g *Graph) ProgramAt(service NodeID, t time.Time) string {
+	var image, dll string
+	for _, p := range g.programs[service] {
+		held := !p.from.After(t.Add(2 * slack))
+		switch {
+		case p.dll && (held || dll == ""):
+			dll = p.path
+		case !p.dll && (held || image == ""):
+			image = p.path
+		}
+	}
+	if host, _ := world.SplitCommand(image); dll != "" && (image == "" || world.Base(world.PathKey(host)) == "svchost.exe") {
+		return dll
+	}
+	return image
+}
+
+// Restored reports whether a service that was changed was at last made to run a
+// program of Windows' own again that runs nothing else.
+func (g *Graph) Restored(service NodeID) bool {
+	var list []program
+	for _, p := range g.programs[service] {
+		if !p.dll {
+			list = append(list, p)
+		}
+	}
+	if len(list) < 2 {
+		return false
+	}
+	image, _ := world.SplitCommand(list[len(list)-1].path)
+	key := world.PathKey(image)
+	_, runsFiles := interpreters[world.Base(key)]
+	return strings.HasPrefix(key, `c:\windows\system32\`) && !runsFiles && world.Ext(key) == ".exe"
+}
+
 // service is a unit with what it ran.
 type service struct {
 	*world.Service
@@ -33,8 +80,9 @@ type service struct {
 // services finds what recorded services ran, before the tree is drawn: a
 // svchost.exe that is a recorded service's own process is no broker.
 func (j *joiner) services() []service {
-	type child struct{ host, command string }
+	type child = serviceChild
 	children := map[child][]*world.Process{}
+	j.serviceChildren = children
 	for _, p := range j.processes {
 		if p.Implied || p.Image == "" || !startedBy(p, "services.exe") {
 			continue
@@ -49,8 +97,6 @@ func (j *joiner) services() []service {
 		k := fileKey(ws.Host, ws.Key())
 		j.Graph.services[k] = append(j.Graph.services[k], installed)
 		over := func(t time.Time) bool { return !ws.Until.IsZero() && !t.Before(ws.Until.Add(-slack)) }
-		program, _ := world.SplitCommand(ws.ImagePath)
-		shared := world.Base(world.PathKey(program)) == "svchost.exe"
 		add := func(p *world.Process, class Class, join string, refs ...event.EvidenceRef) {
 			if slices.ContainsFunc(s.runs, func(r run) bool { return r.process == p }) {
 				return
@@ -64,32 +110,54 @@ func (j *joiner) services() []service {
 				j.units[p] = true
 			}
 		}
-		// Its DLL was loaded: sure, whatever the command line says.
-		if ws.DLL != "" {
-			for _, r := range j.loads[fileKey(ws.Host, world.PathKey(ws.DLL))] {
-				p, _ := j.w.Actor(r)
-				if p != nil && !r.Time.Before(installed.Add(-slack)) && !over(r.Time) && world.Base(p.ImageKey()) == "svchost.exe" {
-					add(p, ClassB, "service-dll", ws.Installs[0].Ref, r.Ref)
+		id := j.serviceID(ws.Host, ws.Name, installed)
+		// held reports whether it was to run its i-th program at t.
+		held := func(i int, t time.Time) bool {
+			from := ws.Programs[i].From
+			if i == 0 {
+				from = installed
+			}
+			for _, next := range ws.Programs[i+1:] {
+				if next.DLL == ws.Programs[i].DLL && !t.Before(next.From) {
+					return false
+				}
+			}
+			return !t.Before(from.Add(-slack)) && !over(t)
+		}
+		for i, v := range ws.Programs {
+			j.programs[id] = append(j.programs[id], program{v.From, v.Path, v.DLL})
+			if v.DLL {
+				// It was loaded: sure, whatever the command line says.
+				for _, r := range j.loads[fileKey(ws.Host, world.PathKey(v.Path))] {
+					if p, _ := j.w.Actor(r); p != nil && held(i, r.Time) && world.Base(p.ImageKey()) == "svchost.exe" {
+						add(p, ClassB, "service-dll", v.Record.Ref, r.Ref)
+					}
 				}
 			}
 		}
-		if ws.ImagePath != "" && len(s.runs) == 0 {
+		loaded := len(s.runs) > 0
+		for i, v := range ws.Programs {
+			if v.DLL || loaded {
+				continue
+			}
+			image, _ := world.SplitCommand(v.Path)
+			shared := world.Base(world.PathKey(image)) == "svchost.exe"
 			var fits []*world.Process
-			for _, p := range children[child{world.HostKey(ws.Host), world.CommandKey(ws.ImagePath)}] {
-				if !p.Start.Before(installed.Add(-slack)) && !over(p.Start) {
+			for _, p := range children[child{world.HostKey(ws.Host), world.CommandKey(v.Path)}] {
+				if held(i, p.Start) {
 					fits = append(fits, p)
 				}
 			}
 			switch {
 			case !shared:
 				for _, p := range fits {
-					add(p, ClassB, "service-image", ws.Installs[0].Ref)
+					add(p, ClassB, "service-image", v.Record.Ref)
 				}
 			case len(fits) == 1:
-				add(fits[0], ClassB, "service-image", ws.Installs[0].Ref)
+				add(fits[0], ClassB, "service-image", v.Record.Ref)
 			default:
 				for _, p := range fits[:min(1, len(fits))] {
-					add(p, ClassC, "service-image", ws.Installs[0].Ref)
+					add(p, ClassC, "service-image", v.Record.Ref)
 				}
 			}
 		}
@@ -241,6 +309,7 @@ func (j *joiner) serviceEdges(services []service) {
 		}
 		n.setAttr("ImagePath", s.ImagePath)
 		n.setAttr("ServiceDll", s.DLL)
+		n.setAttr("StartType", s.Start)
 		for _, r := range s.Installs {
 			for _, name := range []string{"ServiceType", "StartType", "AccountName"} {
 				n.setAttr(name, r.Get(name))
@@ -271,7 +340,9 @@ func (j *joiner) serviceEdges(services []service) {
 	}
 	// Services that no record of their own shows.
 	for _, k := range sortedKeys(claims) {
-		for _, c := range claims[k] {
+		list := slices.Clone(claims[k])
+		slices.SortStableFunc(list, func(a, b claim) int { return a.t.Compare(b.t) })
+		for i, c := range list {
 			if c.remote || c.change && c.command == "" || j.hasRegistration(c) {
 				continue
 			}
@@ -283,12 +354,33 @@ func (j *joiner) serviceEdges(services []service) {
 			if n == nil {
 				continue
 			}
-			n.setAttr("ImagePath", c.command)
+			if c.command != "" {
+				j.programs[n.ID] = append(j.programs[n.ID], program{from: c.t, path: c.command})
+				slices.SortStableFunc(j.programs[n.ID], func(a, b program) int { return a.from.Compare(b.from) })
+				n.setAttr("ImagePath", j.programs[n.ID][len(j.programs[n.ID])-1].path)
+			}
 			n.Existing = c.change
 			j.link(fact{
 				from: j.process(c.process), to: n, verb: verb, class: ClassA, skeleton: true,
 				join: "command-line", t: c.t, refs: c.refs,
 			})
+			// What it ran, until the next command line says another program.
+			image, _ := world.SplitCommand(c.command)
+			if c.command == "" || world.Base(world.PathKey(image)) == "svchost.exe" {
+				continue
+			}
+			runs := 0
+			for _, p := range j.serviceChildren[serviceChild{world.HostKey(c.process.Host), world.CommandKey(c.command)}] {
+				over := slices.ContainsFunc(list[i+1:], func(next claim) bool { return next.command != "" && !next.remote && !p.Start.Before(next.t) })
+				if over || p.Start.Before(c.t.Add(-slack)) || runs >= maxRuns {
+					continue
+				}
+				runs++
+				j.link(fact{
+					from: n, to: j.process(p), verb: RanAs, class: ClassB, skeleton: true, join: "service-image",
+					t: p.Start, refs: refs(c.refs, p.Evidence),
+				})
+			}
 		}
 	}
 }

@@ -15,14 +15,42 @@ import (
 type Service struct {
 	Host      string
 	Name      string // as recorded
-	ImagePath string
-	DLL       string // ServiceDll, "" if none is recorded
+	ImagePath string // the last that is recorded
+	DLL       string // ServiceDll, "" if none is recorded; likewise
+	// Start says when it is to be started, as the registry has it (2 automatic, 3
+	// on demand, 4 disabled); "" if it is not recorded there.
+	Start string
+	// Programs are what it was to run, each from its time until the next one's:
+	// a service is changed, runs something else, and is changed back.
+	Programs []Program
 	// Installs are the records of its registration, in event order: 7045 and
 	// 4697, and the registry values ImagePath and ServiceDll.
 	Installs []*Record
 	// From is its first record and Until the next registration of the name,
 	// zero if there is none.
 	From, Until time.Time
+}
+
+// Program is what a service is to run from a time on: its ImagePath, or, of one
+// that svchost.exe hosts, its ServiceDll.
+type Program struct {
+	From   time.Time
+	Path   string // as recorded
+	DLL    bool   // it is a ServiceDll
+	Record *Record
+}
+
+// program takes in that a record names what the service is to run.
+func (s *Service) program(r *Record, path string, dll bool) {
+	for i := len(s.Programs) - 1; i >= 0; i-- {
+		if p := s.Programs[i]; p.DLL == dll {
+			if CommandKey(p.Path) == CommandKey(path) {
+				return // another record of the same
+			}
+			break
+		}
+	}
+	s.Programs = append(s.Programs, Program{r.Time, path, dll, r})
 }
 
 // sameInstall is how far apart the records of one registration may be.
@@ -75,10 +103,15 @@ func (w *World) Services() []*Service {
 				s := of(r, name)
 				if p := r.Get("ImagePath"); p != "" {
 					s.ImagePath = p
+					s.program(r, p, false)
 				}
 			}
 		case event.RegistrySet:
-			if name, value := ServiceValue(r.Get("TargetObject")); value == "imagepath" || value == "servicedll" {
+			name, value := ServiceValue(r.Get("TargetObject"))
+			if s := byKey[HostKey(r.Host)+"|"+strings.ToLower(name)]; value == "start" && s != nil {
+				s.Start = strings.TrimLeft(strings.Trim(strings.TrimPrefix(strings.ToLower(r.Get("Details")), "dword"), " ()"), "0x")
+			}
+			if value == "imagepath" || value == "servicedll" {
 				if !known(r.Get("Details")) {
 					continue
 				}
@@ -88,6 +121,7 @@ func (w *World) Services() []*Service {
 				} else {
 					s.DLL = r.Get("Details")
 				}
+				s.program(r, r.Get("Details"), value == "servicedll")
 			}
 		}
 	}
