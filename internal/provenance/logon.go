@@ -211,8 +211,26 @@ func (j *joiner) reconnected(r *world.Record, linked map[string]string) {
 	}
 }
 
-// rdpPort is where the Remote Desktop service listens.
-const rdpPort = "3389"
+const (
+	rdpPort = "3389"                            // where the Remote Desktop service listens
+	rdpclip = `c:\windows\system32\rdpclip.exe` // what carries a session's clipboard
+)
+
+// desktopClient returns where a connection to the Remote Desktop service came
+// from; ok is false for other connections.
+func desktopClient(r *world.Record) (ip, port string, ok bool) {
+	if r.Kind != event.NetworkConnect || !strings.EqualFold(r.Get("Initiated"), "false") {
+		return "", "", false
+	}
+	// Records put either end first.
+	switch {
+	case r.Get("DestinationPort") == rdpPort:
+		return r.Get("SourceIp"), r.Get("SourcePort"), true
+	case r.Get("SourcePort") == rdpPort:
+		return r.Get("DestinationIp"), r.Get("DestinationPort"), true
+	}
+	return "", "", false
+}
 
 // clipboards finds the remote desktop sessions of which no logon is recorded, by
 // the program that every such session starts and no other (rdpclip.exe), and the
@@ -225,26 +243,15 @@ func (j *joiner) clipboards() {
 	}
 	came := map[string][]inbound{} // by host, by time
 	for _, r := range j.records {
-		if r.Kind != event.NetworkConnect || !strings.EqualFold(r.Get("Initiated"), "false") {
-			continue
-		}
-		// Records put either end first.
-		in := inbound{r, r.Get("SourceIp"), r.Get("SourcePort")}
-		if r.Get("DestinationPort") != rdpPort {
-			if in.port != rdpPort {
-				continue
-			}
-			in.ip, in.port = r.Get("DestinationIp"), r.Get("DestinationPort")
-		}
-		if j.elsewhere(r.Host, in.ip) {
-			came[world.HostKey(r.Host)] = append(came[world.HostKey(r.Host)], in)
+		if ip, port, ok := desktopClient(r); ok && j.elsewhere(r.Host, ip) {
+			came[world.HostKey(r.Host)] = append(came[world.HostKey(r.Host)], inbound{r, ip, port})
 		}
 	}
 	if len(came) == 0 {
 		return
 	}
 	for _, p := range j.processes {
-		if p.Implied || p.ImageKey() != `c:\windows\system32\rdpclip.exe` || wellKnownLogon(p.LogonID) || j.sessionAt(p.Host, p.LogonID, p.Start) != nil {
+		if p.Implied || p.ImageKey() != rdpclip || wellKnownLogon(p.LogonID) || j.sessionAt(p.Host, p.LogonID, p.Start) != nil {
 			continue
 		}
 		var from *inbound

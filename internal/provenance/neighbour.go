@@ -73,6 +73,13 @@ func Outlooks(w *world.World) []*Outlook {
 		}
 		if !p.Implied && p.CommandLine != "" {
 			o.says(script(p.CommandLine))
+			for _, path := range sharePaths(p.CommandLine) {
+				name, _, _ := strings.Cut(path[2:], `\`)
+				o.machine(name)
+			}
+		}
+		if !p.Implied && p.ImageKey() == rdpclip {
+			o.accounts[strings.ToLower(accountName(p.User))] = true
 		}
 	}
 	for _, v := range w.Volumes() {
@@ -187,6 +194,13 @@ func (o *outlook) machine(name string) {
 
 // says reads which machines a text speaks of.
 func (o *outlook) says(text string) {
+	for _, read := range []func(string) []claim{serviceClaims, taskClaims} {
+		for _, c := range read(text) {
+			if c.host != "" {
+				o.machine(c.host)
+			}
+		}
+	}
 	s := &said{text: text, lower: strings.ToLower(text)}
 	if !slices.ContainsFunc(spoken, func(w string) bool { return strings.Contains(s.lower, w) }) {
 		return
@@ -225,6 +239,13 @@ func (o *outlook) record(r *world.Record) {
 		add(o.seeks, end(r.Get("DestinationIp"), r.Get("DestinationPort")))
 		if a := address(r.Get("SourceIp")); a != "" && strings.EqualFold(r.Get("Initiated"), "true") {
 			o.addresses[a] = true
+		}
+		if ip, port, ok := desktopClient(r); ok {
+			add(o.offers, end(ip, port)) // it may be a remote desktop session's
+		}
+	case event.RemoteDesktop:
+		if r.ID == 4778 {
+			account(accountName(r.Get("User")))
 		}
 	case event.Logon:
 		add(o.offers, end(r.Get("IpAddress"), r.Get("IpPort")))

@@ -81,6 +81,21 @@ func suffixes(key string, f func(string)) {
 	}
 }
 
+// sharePaths are the match forms of the paths on other machines that a command
+// line names.
+func sharePaths(cmd string) []string {
+	if !strings.Contains(cmd, `\\`) {
+		return nil
+	}
+	var paths []string
+	for _, path := range pathsIn(cmd, "") {
+		if strings.HasPrefix(path, `\\`) && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
 // shareHandoffs are what is handed over by SMB: files over a share, and requests
 // to the service manager over its pipe. (That a write over a share whose folder
 // is known makes a file is no join but said by the record, see indexFiles.)
@@ -129,13 +144,10 @@ var shareHandoffs = []handoff{
 			named := map[*world.Process]map[string]bool{} // what children name is theirs
 			paths := map[*world.Process][]string{}
 			for _, p := range j.processes {
-				if p.Implied || !strings.Contains(p.CommandLine, `\\`) {
+				if p.Implied {
 					continue
 				}
-				for _, path := range pathsIn(p.CommandLine, "") {
-					if !strings.HasPrefix(path, `\\`) || slices.Contains(paths[p], path) {
-						continue
-					}
+				for _, path := range sharePaths(p.CommandLine) {
 					paths[p] = append(paths[p], path)
 					if named[p.Parent] == nil {
 						named[p.Parent] = map[string]bool{}
