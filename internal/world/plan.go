@@ -688,7 +688,7 @@ type knownBy struct {
 // known returns the processes that the rest mentions, by ProcessGuid. Of those
 // whose mention was given up it is what the kept records say.
 func (p *plan) known() []knownBy {
-	var all []knownBy
+	all := make([]knownBy, 0, len(p.byGUID))
 	for guid, i := range p.byGUID {
 		if p.mentions == nil || !p.mentions[i] {
 			all = append(all, knownBy{guid, p.store.mentions.at(i), &p.kept, p.folded[i]})

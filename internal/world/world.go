@@ -521,7 +521,12 @@ func (w *World) answer() {
 	}
 	all := make([]Record, 0, n)
 	for _, s := range w.sortedStores() {
-		w.plans[s].eachRow(func(_ uint32, _ *row, r *Record) { all = append(all, *r) })
+		p := w.plans[s]
+		for i := range uint32(s.rows.n) {
+			if p.rows == nil || !p.rows[i] {
+				all = append(all, s.record(s.rows.at(i)))
+			}
+		}
 	}
 	w.records = make([]*Record, n)
 	for i := range all {
