@@ -2,6 +2,7 @@ package diagram
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -299,6 +300,13 @@ func (d *Diagram) describeNode(n *modelNode, t *boxText, room float64) {
 	default:
 		if n.Path != "" && n.Path != n.Label {
 			path(n.Path)
+		}
+	}
+	for _, use := range [...][3]string{
+		{"diagram.cpu", provenance.CPUPercent, provenance.CPUSeconds}, {"diagram.gpu", provenance.GPUPercent, provenance.GPUSeconds},
+	} {
+		if seconds, err := strconv.Atoi(n.Attr(use[2])); err == nil {
+			t.sub = append(t.sub, middle(plain(lang.T(use[0], n.Attr(use[1]), strconv.Itoa(max(1, (seconds+30)/60))), fontSub), room, 60, fontSub))
 		}
 	}
 	if strings.EqualFold(n.Attr("Signed"), "false") {

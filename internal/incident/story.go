@@ -1222,7 +1222,7 @@ var titleOrder = [][]string{
 	{"usb-spread"},
 	{"exfiltration"},
 	{"impact"},
-	{"resource-use"},
+	{"mining", "resource-use"}, // mining is a title's subject wherever it was seen
 }
 
 // titleSubjects are the behaviours that say what an intrusion is after, most
