@@ -40,7 +40,9 @@ var behaviours = []string{
 	"usb-script", "usb-spread",
 }
 
-// pack parses and compiles the whole pack.
+// pack parses and compiles the whole pack. A file holds one rule, or a
+// correlation and the rules that are heard only through it, which are not in
+// the list.
 func pack(t testing.TB) ([]*sigma.Rule, *detect.Engine) {
 	t.Helper()
 	names, err := fs.Glob(rules.FS(), "*/*.yml")
@@ -48,17 +50,25 @@ func pack(t testing.TB) ([]*sigma.Rule, *detect.Engine) {
 		t.Fatalf("no rules: %v", err)
 	}
 	var all sigma.Collection
+	var parts []*sigma.Rule // that stand beside a correlation
 	for _, name := range names {
 		data, err := fs.ReadFile(rules.FS(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		before := len(all.Rules) + len(all.Correlations)
+		rulesBefore, correlationsBefore := len(all.Rules), len(all.Correlations)
 		for _, err := range all.Parse(name, data) {
 			t.Error(err)
 		}
-		if n := len(all.Rules) + len(all.Correlations) - before; n != 1 {
-			t.Errorf("%s: %d rules, want 1", name, n)
+		switch len(all.Correlations) - correlationsBefore {
+		case 0:
+			if n := len(all.Rules) - rulesBefore; n != 1 {
+				t.Errorf("%s: %d rules, want 1", name, n)
+			}
+		case 1:
+			parts = append(parts, all.Rules[rulesBefore:]...)
+		default:
+			t.Errorf("%s: more than one correlation", name)
 		}
 	}
 	compiled, errs := sigma.Compile(all.Rules, sigma.Options{})
@@ -69,12 +79,27 @@ func pack(t testing.TB) ([]*sigma.Rule, *detect.Engine) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	list := all.Rules
+	engine := detect.NewCorrelating(compiled, correlations, nil)
+	silent := map[string]bool{}
+	for _, r := range engine.Rules() {
+		silent[r.ID] = r.Silent
+	}
+	var list []*sigma.Rule
+	for _, r := range all.Rules {
+		switch part := slices.Contains(parts, r); {
+		case part && !silent[r.ID]:
+			t.Errorf("%s: %s stands beside a correlation and is heard for itself", r.File, r.ID)
+		case !part && silent[r.ID]:
+			t.Errorf("%s: a rule of its own is heard only through correlations", r.File)
+		case !part:
+			list = append(list, r)
+		}
+	}
 	for _, c := range correlations {
 		list = append(list, c.Rule)
 	}
 	slices.SortFunc(list, func(a, b *sigma.Rule) int { return strings.Compare(a.File, b.File) })
-	return list, detect.NewCorrelating(compiled, correlations, nil)
+	return list, engine
 }
 
 func TestRulesAreComplete(t *testing.T) {

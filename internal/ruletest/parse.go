@@ -2,8 +2,8 @@
 // The language is described in docs/formats/rule-tests.md.
 //
 // Parse reads a .test file, Run runs it on an engine, Missing says which sorts
-// of test the rules of an engine still lack. All three are pure functions of
-// their arguments.
+// of test the rules of an engine still lack, Fired what a test's events set off.
+// All four are pure functions of their arguments.
 package ruletest
 
 import (

@@ -78,6 +78,32 @@ func run(engine *detect.Engine, w *detect.Worker, rules []*detect.Rule, file str
 	if len(considered) == 0 {
 		considered = rules
 	}
+	fired := fire(engine, w, t)
+	for _, r := range rules {
+		d, did := fired[r]
+		switch {
+		case expected[r] && !did:
+			msgs = append(msgs, fmt.Sprintf("expected %s (%s) to fire, and it did not; %s", label(r), r.Title, summary(fired)))
+		case did && !expected[r] && slices.Contains(considered, r):
+			msgs = append(msgs, fmt.Sprintf("%s (%s) fired and was not expected; it matched %s", label(r), r.Title, matched(d)))
+		}
+	}
+	return msgs
+}
+
+// Fired returns the rules that fire on a test's events, whatever the test
+// expects, in the engine's order.
+func Fired(engine *detect.Engine, t *Test) []*detect.Rule {
+	fired := fire(engine, engine.Worker(), t)
+	return slices.DeleteFunc(slices.Clone(engine.Rules()), func(r *detect.Rule) bool {
+		_, did := fired[r]
+		return !did
+	})
+}
+
+// fire runs a test's events through an engine and returns the first detection
+// of each rule.
+func fire(engine *detect.Engine, w *detect.Worker, t *Test) map[*detect.Rule]detect.Detection {
 	fired := map[*detect.Rule]detect.Detection{}
 	var state *correlation.State
 	var joins *provenance.Builder
@@ -112,16 +138,7 @@ func run(engine *detect.Engine, w *detect.Worker, rules []*detect.Rule, file str
 			fired[d.Rule] = d
 		}
 	}
-	for _, r := range rules {
-		d, did := fired[r]
-		switch {
-		case expected[r] && !did:
-			msgs = append(msgs, fmt.Sprintf("expected %s (%s) to fire, and it did not; %s", label(r), r.Title, summary(fired)))
-		case did && !expected[r] && slices.Contains(considered, r):
-			msgs = append(msgs, fmt.Sprintf("%s (%s) fired and was not expected; it matched %s", label(r), r.Title, matched(d)))
-		}
-	}
-	return msgs
+	return fired
 }
 
 // called reports whether a rule goes by the name that a test uses.

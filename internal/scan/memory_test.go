@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"ashiato/internal/incident"
 	"ashiato/internal/source"
 	"ashiato/internal/world"
 )
@@ -48,8 +49,13 @@ func TestCrowdedHost(t *testing.T) {
 	if a, b := found(quiet), found(crowded); !slices.Equal(a, b) {
 		t.Errorf("crowded, the incidents hold\n%s\nwant\n%s", strings.Join(b, "\n"), strings.Join(a, "\n"))
 	}
-	if len(crowded.Incidents) != len(quiet.Incidents) {
-		t.Errorf("%d incidents, want %d", len(crowded.Incidents), len(quiet.Incidents))
+	// A correlation may stand at a process that was given up. It is then an
+	// incident of its own, which is related to that of the other records it cites.
+	alone := slices.DeleteFunc(slices.Clone(crowded.Incidents), func(i *incident.Incident) bool {
+		return len(i.Detections) == 1 && i.Detections[0].Count > 0 && len(i.Related) > 0
+	})
+	if len(alone) != len(quiet.Incidents) {
+		t.Errorf("%d incidents, want %d", len(alone), len(quiet.Incidents))
 	}
 	i := slices.IndexFunc(crowded.Problems, func(p source.Problem) bool {
 		return p.Kind == source.TooLarge && strings.Contains(p.Detail, "--joins-memory")
