@@ -73,6 +73,7 @@ type outFile struct {
 	path   string
 	mode   fs.FileMode // of the file it replaces, 0 if there is none
 	direct bool        // a device or pipe, which cannot be replaced
+	secret bool        // for the user alone, whatever the file it replaces was
 }
 
 // newOutFile prepares to write path. A file that is there already is replaced
@@ -159,6 +160,10 @@ func (o *outFile) write(ctx context.Context, write func(io.Writer) error) (err e
 	if err != nil {
 		return err
 	}
+	if o.secret && !o.direct {
+		o.mode = 0o600
+		err = f.Chmod(o.mode) // before anything is in it
+	}
 	defer func() {
 		if err != nil {
 			f.Close() // the first error is the one to tell
@@ -167,6 +172,9 @@ func (o *outFile) write(ctx context.Context, write func(io.Writer) error) (err e
 			}
 		}
 	}()
+	if err != nil {
+		return err
+	}
 	w := bufio.NewWriterSize(untilDone{ctx, f}, 64<<10)
 	if err := write(w); err != nil {
 		return err

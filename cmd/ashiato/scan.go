@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"ashiato/internal/analysis"
 	"ashiato/internal/casefile"
 	"ashiato/internal/detect"
 	"ashiato/internal/diagram"
@@ -48,6 +49,7 @@ type scanFlags struct {
 	minLevel string
 	pins     string
 	previous string
+	state    string
 	quiet    bool
 	jobs     int
 	memory   string
@@ -75,9 +77,10 @@ Exit status: 0 nothing at or above --min-severity, 1 something found,
 		Example: `  ashiato scan C:\Windows\System32\winevt\Logs
   ashiato scan case42.zip --report case42.html --lang ja
   ashiato scan logs/ --rules ~/sigma/rules --min-severity high --format json
+  ashiato scan monday/ --state case42.state && ashiato scan tuesday/ --state case42.state --report case42.html
   ashiato scan logs/ --host DESKTOP-7Q2 --since 2026-03-02 --until "2026-03-02 18:00"`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			if len(args) == 0 && f.state == "" {
 				return withHint(errors.New("nothing to scan"), "name at least one file or folder, as in `ashiato scan logs/`")
 			}
 			return nil
@@ -101,6 +104,7 @@ Exit status: 0 nothing at or above --min-severity, 1 something found,
 	fl.StringVar(&f.minLevel, "min-severity", "low", "leave out incidents below this `level`: informational, low, medium, high, critical")
 	fl.StringVar(&f.pins, "pins", "", "heed the analyst's decisions in this `file` (docs/formats/pins.md)")
 	fl.StringVar(&f.previous, "previous", "", "say what became of the incidents in this `file`, the JSON of an earlier scan")
+	fl.StringVar(&f.state, "state", "", "go on from what earlier scans left in this `file`, and leave it there again (docs/formats/state.md)")
 	fl.BoolVar(&f.quiet, "quiet", false, "show no progress")
 	fl.StringVar(&f.memory, "correlation-memory", formatSize(correlation.DefaultRule), "let each correlation hold events of this `size`, as in 256M")
 	fl.StringVar(&f.joins, "joins-memory", formatSize(world.DefaultHostBytes), "let the joins hold what takes this `size` of each host, as in 256M")
@@ -183,12 +187,18 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if err != nil {
 		return err
 	}
-	progress := newProgress(cmd.ErrOrStderr(), f.quiet)
-	result, err := scan.Run(cmd.Context(), scan.Options{
-		Paths: paths, Engine: set.Engine, Since: since, Until: until, Hosts: f.hosts, MinSeverity: minimum,
-		Jobs: f.jobs, Limits: world.Limits{HostBytes: joins}, Correlations: limits, Evidence: f.report != "", Progress: progress.update,
+	opt := scan.Options{
+		Paths: paths, Engine: set.Engine, RuleSet: set.Hash, Since: since, Until: until, Hosts: f.hosts, MinSeverity: minimum,
+		Jobs: f.jobs, Limits: world.Limits{HostBytes: joins}, Correlations: limits, Evidence: f.report != "",
 		Pins: pins, Earlier: earlier,
-	})
+	}
+	stateFile, err := openState(f, len(paths) > 0, &opt)
+	if err != nil {
+		return err
+	}
+	progress := newProgress(cmd.ErrOrStderr(), f.quiet)
+	opt.Progress = progress.update
+	result, err := scan.Run(cmd.Context(), opt)
 	progress.done()
 	if err != nil {
 		return err
@@ -211,10 +221,65 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if err := writeOutputs(cmd.Context(), cmd.OutOrStdout(), doc, f, reportFile); err != nil {
 		return err
 	}
+	if stateFile != nil {
+		if err := stateFile.write(cmd.Context(), result.State.Write); err != nil {
+			return fmt.Errorf("--state: %w", err)
+		}
+	}
 	if len(result.Incidents) > 0 {
 		return errFound
 	}
 	return nil
+}
+
+// openState reads the file of --state into opt, if it is there and not empty, and
+// returns what is to be written at the end; nil without the flag. fresh says that
+// there is something to read beside it.
+func openState(f scanFlags, fresh bool, opt *scan.Options) (*outFile, error) {
+	if f.state == "" {
+		return nil, nil
+	}
+	if f.previous != "" {
+		return nil, withHint(errors.New("--state and --previous exclude each other"), "the state knows the incidents of the scan before")
+	}
+	out, err := newOutFile(f.state, analysis.Signature[:7])
+	if err == nil && out.direct {
+		err = errors.New("it must be a file that can be replaced")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--state: %w", err)
+	}
+	out.secret = true
+	in, err := os.Open(out.path)
+	if errors.Is(err, os.ErrNotExist) || err == nil && empty(in) {
+		if in != nil {
+			in.Close() // nothing was read
+		}
+		if !fresh {
+			return nil, withHint(fmt.Errorf("--state: %s holds nothing yet", f.state), "name at least one file or folder to scan")
+		}
+		return out, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--state: %w", err)
+	}
+	defer in.Close()
+	opt.Resume, err = scan.Restore(in, *opt)
+	switch {
+	case errors.Is(err, analysis.ErrOtherRules):
+		return nil, withHint(fmt.Errorf("--state: %s: %w", f.state, err),
+			"what other rules say of records that were read before is not known: scan with the same rules, or scan everything again with another state file")
+	case errors.Is(err, analysis.ErrState):
+		return nil, withHint(fmt.Errorf("--state: %s: %w", f.state, err), "scan everything again with another state file; the program that wrote this one may still read it")
+	case err != nil:
+		return nil, fmt.Errorf("--state: %s: %w", f.state, err)
+	}
+	return out, nil
+}
+
+func empty(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Size() == 0
 }
 
 // correlationLimits reads the bounds on correlations. What one group may hold,

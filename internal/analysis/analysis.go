@@ -26,6 +26,8 @@ type Options struct {
 	Detections int64
 	// Pins are what an analyst decided about incidents.
 	Pins incident.Pins
+	// RuleSet identifies the rules and indicators of Engine, for Restore.
+	RuleSet string
 }
 
 // Analysis is a running analysis. New or Restore makes one.
@@ -82,12 +84,16 @@ func New(opt Options) *Analysis {
 
 func begin(opt Options, w *world.World) *Analysis {
 	opt.Detections = cmp.Or(opt.Detections, DefaultDetections)
-	return &Analysis{
+	a := &Analysis{
 		opt: opt, workers: sync.Pool{New: func() any { return opt.Engine.Worker() }},
-		joins: provenance.NewBuilder(w), world: w, found: newFound(opt.Detections), dirty: map[string]bool{}, hosts: map[string]bool{},
+		found: newFound(opt.Detections), dirty: map[string]bool{}, hosts: map[string]bool{},
 		neighbours: provenance.NewNeighbours(), groups: map[string]*group{}, gaps: map[string][]world.Gap{},
 	}
+	a.use(w)
+	return a
 }
+
+func (a *Analysis) use(w *world.World) { a.world, a.joins = w, provenance.NewBuilder(w) }
 
 // Add takes normalised events in. What a rule, a correlation or a detection cites
 // is kept, the rest is not. It is safe for concurrent use, and waits for an Update

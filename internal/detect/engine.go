@@ -69,6 +69,33 @@ func (e *Engine) Rules() []*Rule {
 	return all
 }
 
+// RuleByID returns a function that finds a rule, correlation or indicator by its
+// id, and nil for others. It is for one goroutine.
+func (e *Engine) RuleByID() func(id string) *Rule {
+	byID := make(map[string]*Rule, len(e.list))
+	for _, r := range e.list {
+		byID[r.ID] = r
+	}
+	var byIOC map[string]*ioc.Indicator
+	return func(id string) *Rule {
+		if r := byID[id]; r != nil || e.indicators == nil {
+			return r
+		}
+		if byIOC == nil {
+			byIOC = map[string]*ioc.Indicator{}
+			for _, i := range e.indicators.Indicators() {
+				if id := indicatorID(i); byIOC[id] == nil {
+					byIOC[id] = i
+				}
+			}
+		}
+		if i := byIOC[id]; i != nil {
+			return e.indicatorRule(i)
+		}
+		return nil
+	}
+}
+
 // Len returns how many rules, correlations and indicators the engine has.
 func (e *Engine) Len() int {
 	n := len(e.list)
@@ -215,9 +242,11 @@ var classes = map[ioc.Kind]string{
 	ioc.Signer: "Malware/Ashiato.IndicatorSigner.M9908",
 }
 
+func indicatorID(i *ioc.Indicator) string { return "ioc:" + string(i.Kind) + ":" + i.Value }
+
 func fromIndicator(i *ioc.Indicator) *Rule {
 	d := &Rule{
-		ID: "ioc:" + string(i.Kind) + ":" + i.Value, Name: classes[i.Kind],
+		ID: indicatorID(i), Name: classes[i.Kind],
 		Description: i.Description, Severity: High, Behaviour: "indicator-" + string(i.Kind.Group()),
 		Texts: Texts{}, Source: i.File,
 	}

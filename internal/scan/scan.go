@@ -37,6 +37,8 @@ type Options struct {
 	Paths []string
 	// Engine judges events, singly and together.
 	Engine *detect.Engine
+	// RuleSet identifies the rules and indicators of Engine, for States.
+	RuleSet string
 	// Since and Until bound the events' time, both inclusive; zero means open.
 	Since, Until time.Time
 	// Hosts keeps only events of these hosts, by full name or by the part before
@@ -85,10 +87,11 @@ type Result struct {
 // Run scans. The error is ctx's if the scan was interrupted; everything else
 // that goes wrong with the input is a Problem.
 func Run(ctx context.Context, opt Options) (*Result, error) {
-	st, problems := read(ctx, opt)
+	st := read(ctx, opt)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	problems := slices.Clone(st.problems)
 	if st.clocks.Full() {
 		problems = append(problems, source.Problem{
 			Kind: source.TooLarge, Offset: -1, Count: 1,
@@ -136,26 +139,27 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 // known only when all is read. A scan that begins anew and finds one, which is
 // rare, forgets what it made of the input and reads it again. A state cannot forget:
 // a scan that goes on from one compares the clocks first.
-func read(ctx context.Context, opt Options) (*State, []source.Problem) {
+func read(ctx context.Context, opt Options) *State {
 	if st := opt.Resume; st != nil {
 		var measured clock.Tally
 		each(ctx, opt, clock.Offsets{}, measured.Add)
-		return st, st.read(ctx, opt, st.offsets.Or(measured.Offsets()))
+		st.read(ctx, opt, st.offsets.Or(measured.Offsets()))
+		return st
 	}
 	begin := func() *State {
 		return &State{analysis: analysis.New(opt.analysis()), clocks: &clock.Tally{}}
 	}
 	st := begin()
-	problems := st.read(ctx, opt, clock.Offsets{})
+	st.read(ctx, opt, clock.Offsets{})
 	if offsets := st.clocks.Offsets(); !offsets.None() && ctx.Err() == nil {
 		st = begin()
-		problems = st.read(ctx, opt, offsets)
+		st.read(ctx, opt, offsets)
 	}
-	return st, problems
+	return st
 }
 
 // read adds what the input holds, with its entries' times corrected.
-func (st *State) read(ctx context.Context, opt Options, offsets clock.Offsets) []source.Problem {
+func (st *State) read(ctx context.Context, opt Options, offsets clock.Offsets) {
 	keep := filter(opt)
 	var filtered atomic.Int64
 	stats, problems := each(ctx, opt, offsets, func(batch []*event.Event) {
@@ -169,10 +173,8 @@ func (st *State) read(ctx context.Context, opt Options, offsets clock.Offsets) [
 		st.analysis.Add(kept)
 		filtered.Add(int64(len(batch) - len(kept)))
 	})
-	st.source.Add(stats)
-	st.filtered += filtered.Load()
+	st.note(stats, problems, filtered.Load())
 	st.offsets = offsets
-	return problems
 }
 
 // each hands on the input's events, normalised.
@@ -191,7 +193,7 @@ func each(ctx context.Context, opt Options, offsets clock.Offsets, handle func([
 }
 
 func (opt *Options) analysis() analysis.Options {
-	return analysis.Options{Engine: opt.Engine, Limits: opt.Limits, Correlations: opt.Correlations, Pins: opt.Pins}
+	return analysis.Options{Engine: opt.Engine, Limits: opt.Limits, Correlations: opt.Correlations, Pins: opt.Pins, RuleSet: opt.RuleSet}
 }
 
 // filter makes the test for Since, Until and Hosts.
@@ -219,11 +221,12 @@ func (r *Result) collectEvidence(ctx context.Context, opt Options, offsets clock
 	type place struct {
 		file   string
 		offset int64
+		sum    [32]byte // earlier scans may have found another record there
 	}
 	cited := map[place]event.EvidenceRef{}
 	cite := func(refs []event.EvidenceRef) {
 		for _, ref := range refs {
-			cited[place{ref.File, ref.Offset}] = ref
+			cited[place{ref.File, ref.Offset, ref.SHA256}] = ref
 		}
 	}
 	for _, inc := range r.Incidents {
@@ -246,9 +249,16 @@ func (r *Result) collectEvidence(ctx context.Context, opt Options, offsets clock
 	for _, n := range r.Clocks {
 		cite(n.Evidence)
 	}
-	inputs := map[string]bool{}
+	inputs, isThere := map[string]bool{}, map[string]bool{}
 	for p := range cited {
-		inputs[outermost(p.file)] = true
+		if _, known := isThere[p.file]; known {
+			continue
+		}
+		outer, there := outermost(p.file)
+		isThere[p.file] = there
+		if there {
+			inputs[outer] = true
+		}
 	}
 	paths := make([]string, 0, len(inputs))
 	for p := range inputs {
@@ -260,8 +270,8 @@ func (r *Result) collectEvidence(ctx context.Context, opt Options, offsets clock
 	records := make(map[event.EvidenceRef]*event.Event, len(cited))
 	handle := func(batch []*event.Event) {
 		for _, e := range batch {
-			want, ok := cited[place{e.Ref.File, e.Ref.Offset}]
-			if !ok || want.SHA256 != e.Ref.SHA256 {
+			want, ok := cited[place{e.Ref.File, e.Ref.Offset, e.Ref.SHA256}]
+			if !ok {
 				continue
 			}
 			e.Offset = offsets.Of(e)
@@ -289,6 +299,9 @@ func (r *Result) collectEvidence(ctx context.Context, opt Options, offsets clock
 		p.Count++
 		p.Lost++
 		p.Detail = fmt.Sprintf("%d cited records are no longer in the file as they were first read", p.Count)
+		if there, known := isThere[ref.File]; known && !there {
+			p.Kind, p.Detail = source.Unreadable, fmt.Sprintf("the file is not where it was read: %d cited records cannot be shown again", p.Count)
+		}
 		lost[ref.File] = p
 	}
 	for _, p := range lost {
@@ -301,16 +314,16 @@ func (r *Result) collectEvidence(ctx context.Context, opt Options, offsets clock
 	return nil
 }
 
-// outermost returns the file on disk that a reference's file lies in: the longest
-// part before a "!" that exists, since names may hold a "!" too.
-func outermost(name string) string {
+// outermost returns the file on disk that a reference's file lies in, if it is
+// there: the longest part before a "!" that exists, since names may hold a "!" too.
+func outermost(name string) (file string, ok bool) {
 	for outer := name; ; {
 		if info, err := os.Stat(filepath.FromSlash(outer)); err == nil && info.Mode().IsRegular() {
-			return outer
+			return outer, true
 		}
 		i := strings.LastIndexByte(outer, '!')
 		if i < 0 {
-			return name // gone; reading it again says so
+			return "", false
 		}
 		outer = outer[:i]
 	}
