@@ -152,6 +152,9 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if err != nil {
 		return err
 	}
+	if f.state != "" && f.previous != "" {
+		return withHint(errors.New("--state and --previous exclude each other"), "the state knows the incidents of the scan before")
+	}
 	if slices.Contains(f.hosts, "") {
 		return withHint(errors.New("--host: the name is empty"), "leave the flag out to scan every host")
 	}
@@ -238,9 +241,6 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 func openState(f scanFlags, fresh bool, opt *scan.Options) (*outFile, error) {
 	if f.state == "" {
 		return nil, nil
-	}
-	if f.previous != "" {
-		return nil, withHint(errors.New("--state and --previous exclude each other"), "the state knows the incidents of the scan before")
 	}
 	out, err := newOutFile(f.state, analysis.Signature[:7])
 	if err == nil && out.direct {

@@ -54,7 +54,12 @@ level: medium
 correlation: {type: event_count, rules: [tree], group-by: [Computer], timespan: 30d, condition: {gte: 2}}
 `
 
-var engines = sync.OnceValues(func() (*detect.Engine, error) {
+var (
+	packed = sync.OnceValues(func() (*detect.Engine, error) { return load(true) })
+	alone  = sync.OnceValues(func() (*detect.Engine, error) { return load(false) })
+)
+
+func load(pack bool) (*detect.Engine, error) {
 	dir, err := os.MkdirTemp("", "rules")
 	if err != nil {
 		return nil, err
@@ -63,16 +68,16 @@ var engines = sync.OnceValues(func() (*detect.Engine, error) {
 	if err := os.WriteFile(filepath.Join(dir, "together.yml"), []byte(together), 0o644); err != nil {
 		return nil, err
 	}
-	set, err := ruleset.Load(ruleset.Options{Pack: true, Rules: []string{dir}})
+	set, err := ruleset.Load(ruleset.Options{Pack: pack, Rules: []string{dir}})
 	if err != nil || len(set.Problems) > 0 {
 		return nil, fmt.Errorf("%w %v", err, set.Problems)
 	}
 	return set.Engine, nil
-})
+}
 
 func engine(t testing.TB) *detect.Engine {
 	t.Helper()
-	e, err := engines()
+	e, err := packed()
 	if e == nil {
 		t.Fatal(err)
 	}

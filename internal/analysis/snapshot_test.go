@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -158,13 +159,34 @@ func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 // takes events in, and is written and read again as itself. The checksum is put
 // right, so that what is behind it is reached.
 func FuzzRestore(f *testing.F) {
-	opt := Options{Engine: engine(f), RuleSet: "r"}
-	good := written(f, little(f, opt), "note")
+	few, err := alone()
+	if err != nil {
+		f.Fatal(err)
+	}
+	opt := Options{Engine: few, RuleSet: "r"}
+	var started []*event.Event
+	for n := range 16 {
+		e := event.New(0)
+		e.Provider, e.Channel, e.Host, e.ID, e.Kind = "Microsoft-Windows-Sysmon", "Microsoft-Windows-Sysmon/Operational", []string{"a", "b"}[n%2], 1, event.ProcessCreate
+		e.Time = time.Date(2026, 3, 2, 1, 0, n, 0, time.UTC)
+		e.Ref = event.EvidenceRef{Host: e.Host, Channel: e.Channel, RecordID: uint64(n + 1), File: "f"}
+		e.Data = event.Fields{
+			{Name: "ProcessGuid", Value: fmt.Sprintf("{3f5c91a7-0000-6900-%02x00-000000000800}", n/2+1)},
+			{Name: "Image", Value: `C:\x\cmd.exe`},
+			{Name: "CommandLine", Value: fmt.Sprint("cmd ", n/2)},
+			{Name: "ParentProcessGuid", Value: fmt.Sprintf("{3f5c91a7-0000-6900-%02x00-000000000800}", n/4+1)},
+		}
+		started = append(started, e)
+	}
+	a := New(opt)
+	a.Add(started[:12])
+	a.Update()
+	good := written(f, a, "note")
 	f.Add(good[:len(good)-sha256.Size])
 	empty := written(f, New(opt), "")
 	f.Add(empty[:len(empty)-sha256.Size])
 	f.Add([]byte(Signature))
-	more := events(f)[0][:50]
+	more := started[8:16]
 	f.Fuzz(func(t *testing.T, body []byte) {
 		sum := sha256.Sum256(body)
 		a, note, err := Restore(bytes.NewReader(append(bytes.Clone(body), sum[:]...)), opt)
