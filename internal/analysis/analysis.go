@@ -53,6 +53,7 @@ type Analysis struct {
 	neighbours *provenance.Neighbours
 	groups     map[string]*group // by its hosts
 	gaps       map[string][]world.Gap
+	share      int64 // world.Share
 	correlated []detect.Detection
 	stats      correlation.Stats
 	common     *incident.Commonness
@@ -186,6 +187,8 @@ type Update struct {
 	Correlations correlation.Stats
 	Cut          provenance.Cut
 	Shed         world.Shed
+	// Records is how many records the joins hold.
+	Records int
 	// Hosts is how many hosts there are, Groups how many groups they are in, and
 	// Made how many groups' graphs this update made.
 	Hosts, Groups, Made int
@@ -265,6 +268,17 @@ func (a *Analysis) Update() *Update {
 // of the world.
 func (a *Analysis) look() map[string]*world.World {
 	parts := map[string]*world.World{}
+	if share := a.world.Share(); share != a.share { // of the memory that all hosts have
+		a.share = share
+		a.touch(a.world.HostKeys())
+	}
+	if a.world.Lost().Records > 0 { // hosts had to make room for others
+		for _, h := range a.neighbours.Hosts() {
+			if !a.world.Knows(h) {
+				a.dirty[h] = true
+			}
+		}
+	}
 	hosts := make([]string, 0, len(a.dirty))
 	for h := range a.dirty {
 		hosts = append(hosts, h)
@@ -274,9 +288,10 @@ func (a *Analysis) look() map[string]*world.World {
 		part := a.world.Part(h)
 		all := provenance.Outlooks(part)
 		if len(all) == 0 { // a host too many, of which the joins took nothing in
-			if a.found.byHost[h] != nil {
-				a.neighbours.Put(&provenance.Outlook{Host: h})
+			if a.found.byHost[h] != nil || a.neighbours.Has(h) {
+				a.touch(a.neighbours.Put(&provenance.Outlook{Host: h}))
 			}
+			delete(a.gaps, h)
 			continue
 		}
 		a.touch(a.neighbours.Put(all[0]))

@@ -62,6 +62,7 @@ func (a *Analysis) report(u *Update, before map[string]*group) {
 	u.Changes = incident.Changes(earlier, anew)
 
 	u.Cut.Records = a.world.Lost().Records
+	u.Records = a.world.Kept()
 	u.Shed = a.world.Shedding()
 	u.Correlations = a.stats
 	u.Seen = a.seen

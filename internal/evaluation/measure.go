@@ -128,7 +128,7 @@ func Sum(scores []*Score) *Score {
 }
 
 // Percentile returns the p-th percentile of sorted numbers, 0 of none.
-func Percentile(sorted []int, p int) int {
+func Percentile[T ~int | ~int64](sorted []T, p int) T {
 	if len(sorted) == 0 {
 		return 0
 	}

@@ -78,7 +78,7 @@ func (s *Suite) Run(ctx context.Context) (*Report, error) {
 	slices.Sort(recordings)
 	all, done := len(plain)*(1+s.Seeds)+len(pairs)+2*len(recordings), 0
 	if s.CPU != nil {
-		all += len(recordings)
+		all += 2 * len(recordings)
 	}
 	step := func(what string) error {
 		if s.Progress != nil {
@@ -143,6 +143,16 @@ func (s *Suite) Run(ctx context.Context) (*Report, error) {
 			if r.Cost, err = s.cost(recordings, step); err != nil {
 				return nil, err
 			}
+		}
+	}
+	if s.CPU != nil {
+		var scenarios [][]*event.Event
+		for _, b := range plain {
+			scenarios = append(scenarios, FromScenario(b).Events)
+		}
+		var err error
+		if r.Latency, err = s.latency(scenarios, recordings, step); err != nil {
+			return nil, err
 		}
 	}
 	return r, nil

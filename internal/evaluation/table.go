@@ -12,6 +12,7 @@ import (
 type Report struct {
 	Sections []Section `json:"sections"`
 	Cost     *Cost     `json:"cost,omitempty"` // of joining the recordings
+	Latency  *Latency  `json:"latency,omitempty"`
 }
 
 // Section is what was measured on one kind of case.
@@ -37,6 +38,10 @@ func (r *Report) Text(w io.Writer, notes bool) error {
 	if r.Cost != nil {
 		p.line("")
 		r.Cost.text(p)
+	}
+	if r.Latency != nil {
+		p.line("")
+		r.Latency.text(p)
 	}
 	return p.err
 }

@@ -482,6 +482,9 @@ func (n *Neighbours) make() {
 	}
 }
 
+// Hosts returns the match forms of their names, sorted.
+func (n *Neighbours) Hosts() []string { return sortedKeys(n.hosts) }
+
 // Len is how many hosts there are.
 func (n *Neighbours) Len() int { return len(n.hosts) }
 
