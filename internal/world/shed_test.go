@@ -202,6 +202,7 @@ func given(t *rapid.T, w *World, all []delivery) *World {
 				s.counted = 0
 				s.count(again)
 			}
+			again.shareOut()
 			w = again
 		}
 	}

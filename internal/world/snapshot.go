@@ -244,6 +244,11 @@ func Restore(r io.Reader, l Limits) (*World, error) {
 	if d.err != nil {
 		return nil, fmt.Errorf("read snapshot at byte %d: %w", d.at, d.err)
 	}
+	for _, s := range w.stores {
+		s.count(w)
+		w.fit(s)
+	}
+	w.shareOut()
 	return w, nil
 }
 
