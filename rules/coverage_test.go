@@ -275,7 +275,7 @@ var cells = []cell{
 	},
 	{
 		step: 5, log: "Defender 5007 (the stick's folder)", gen: 2, shows: "a folder of a drive, of which the record does not say what drive it is",
-		why:     "`D:\\SQLData` looks the same; the graph knows which drive is a stick and raises the incident's severity",
+		why:     "`D:\\SQLData` looks the same; the graph knows which drive is a stick",
 		records: []string{rec(defenderLog+"/5007", "Old Value", "", "New Value", `HKLM\SOFTWARE\Microsoft\Windows Defender\Exclusions\Paths\E:\sysvolume\ = 0x0`)},
 	},
 

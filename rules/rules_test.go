@@ -443,6 +443,19 @@ func TestRecordings(t *testing.T) {
 		"sysmon_11_7_1_uacbypass_windirectory_mocking.evtx": {"mock-folder-elevated", "mock-folder-file", "mock-folder-load", "mock-folder-process"},
 		"ID800-4103-4104 Defender exclusion added*.evtx":    {"defender-exclusion-script", "defender-exclusion-script-any"},
 		"ID5007-Defender threat exclusion*.evtx":            {"defender-exclusion-setting-any"},
+		// Defender's settings, and none of them an exclusion.
+		"ID800-4103-4104 Defender critical features*.evtx": {"defender-disable-command"},
+		// RDP Wrapper is neither good nor bad: low.
+		"sysmon_13_rdp_settings_tampering.evtx": {"service-dll-other"},
+		"temp_scheduled_task_4698_4699.evtx":    {"task-interpreter"},
+		// A monitoring agent's script.
+		"ID4688-4698 Persistent scheduled task*.evtx": nil,
+		// Other ways past User Account Control, which are no imitated folder.
+		"sysmon_11_1_7_uacbypass_cliconfg.evtx": nil,
+		"sysmon_1_7_11_sysprep_uacbypass.evtx":  nil,
+		// A file of the system drive.
+		"de_hiding_files_via_attrib_cmdlet.evtx":          nil,
+		"WinDefender_Events_1117_1116_AtomicRedTeam.evtx": {"defender-found"},
 	} {
 		t.Run(pattern, func(t *testing.T) {
 			var paths []string
@@ -469,6 +482,33 @@ func TestRecordings(t *testing.T) {
 				t.Errorf("rules that fired: %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// TestOtherBypasses holds that real recordings of other ways past User Account
+// Control are not called an imitated folder.
+func TestOtherBypasses(t *testing.T) {
+	dir := corpus.Dir(t, "evtx")
+	_, engine := pack(t)
+	var paths []string
+	err := filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
+		if strings.HasPrefix(filepath.Base(p), "Sysmon_UACME_") {
+			paths = append(paths, p)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(paths) == 0 {
+		t.Skip("they are not among the recordings")
+	}
+	f := newFound()
+	files.Scan(context.Background(), paths, files.Options{}, func(batch []*event.Event) { run(engine, f, batch) })
+	for base, n := range f.rules {
+		if strings.HasPrefix(base, "mock-folder") {
+			t.Errorf("%s fired %d times", base, n)
+		}
 	}
 }
 
