@@ -36,7 +36,8 @@ func init() {
 		mailers[n] = true
 	}
 	for _, n := range strings.Fields(`w3wp.exe sqlservr.exe httpd.exe nginx.exe tomcat.exe tomcat7.exe tomcat8.exe tomcat9.exe
-		tomcat10.exe php-cgi.exe mysqld.exe postgres.exe umworkerprocess.exe umservice.exe dns.exe spoolsv.exe ws_tomcatservice.exe`) {
+		tomcat10.exe php-cgi.exe apache2 httpd nginx lighttpd caddy php-fpm php-cgi mysqld mariadbd postgres redis-server mongod
+		mysqld.exe postgres.exe umworkerprocess.exe umservice.exe dns.exe spoolsv.exe ws_tomcatservice.exe`) {
 		exposed[n] = true
 	}
 	for _, n := range strings.Fields(`.doc .docx .docm .dot .dotm .xls .xlsx .xlsm .xlsb .xll .ppt .pptx .pptm .pps .rtf .pdf .one .eml .msg .mht`) {
@@ -70,7 +71,7 @@ func (b *builder) entry(n *provenance.Node, via *provenance.Edge, last bool) (ki
 			return RootDownload, 0, true
 		}
 	case provenance.Process:
-		if exposed[world.Base(world.PathKey(n.Path))] && (via == nil || via.Join != "pipe-name") {
+		if serves(n) && (via == nil || via.Join != "pipe-name") {
 			return RootService, 0, true
 		}
 		if n.Implied {
@@ -80,6 +81,9 @@ func (b *builder) entry(n *provenance.Node, via *provenance.Edge, last bool) (ki
 			from := b.g.Node(e.From)
 			if e.Verb != provenance.Started || !from.Hub {
 				continue
+			}
+			if base := world.Base(from.Path); world.Posix(from.Path) && (base == "sshd" || base == "sshd-session") {
+				return RootRemoteLogon, 1, true // who came is not recorded
 			}
 			if !desk(from) {
 				return RootBeforeRecord, 2, last
@@ -95,11 +99,32 @@ func (b *builder) entry(n *provenance.Node, via *provenance.Edge, last bool) (ki
 	return RootBeforeRecord, 2, last
 }
 
+// servers are what the command line of a Java program says that serves the network.
+var servers = []string{"catalina", "weblogic", "jboss", "wildfly", "jetty", "solr", "activemq", "confluence", "jira", "jenkins", "elasticsearch", "spring"}
+
+// serves reports whether a program takes requests from the network.
+func serves(n *provenance.Node) bool {
+	base := world.Base(world.PathKey(n.Path))
+	if world.Posix(n.Path) {
+		base = strings.TrimRight(base, "0123456789.") // php-fpm8.2
+		if base == "java" {
+			cmd := strings.ToLower(n.Attr("CommandLine"))
+			return slices.ContainsFunc(servers, func(s string) bool { return strings.Contains(cmd, s) })
+		}
+		if base == "apache" {
+			return true
+		}
+	}
+	return exposed[base]
+}
+
 // desk reports whether a broker starts what a person asks for: the desktop, its
 // menus, the screen before logon, a browser. Others start what programs ask for.
 func desk(broker *provenance.Node) bool {
 	key := world.PathKey(broker.Path)
 	switch world.Base(key) {
+	case "login", "gnome-shell", "plasmashell", "gnome-session", "gnome-session-binary", "tmux", "screen":
+		return world.Posix(key)
 	case "explorer.exe", "sihost.exe", "runtimebroker.exe", "applicationframehost.exe", "userinit.exe", "winlogon.exe", "logonui.exe", "runonce.exe":
 		return true
 	}

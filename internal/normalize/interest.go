@@ -12,6 +12,9 @@ var derived = []string{
 	"Package", "ClientProcessId", "Product", "Version", // of Windows Installer's values
 	"ClientMachine", "Consumer", "Filter", "HostProcess", "HostProcessId", "Namespace", "Operation", "PossibleCause",
 	"ProviderPath", "Query", "ResultCode", // of WMI-Activity's message
+	// of the records of an audit event
+	"ProcessId", "Image", "ParentProcessId", "CurrentDirectory", "CommandLine", "SourceFilename", "DestinationIp", "DestinationPort", "Initiated",
+	"TargetUserName", "TargetLogonId", "IpAddress", "LogonType", "ServiceName", "State",
 	"NewValue", "OldValue", // of the exclusions that the sensor reads back
 }
 

@@ -31,6 +31,7 @@ const (
 	kernelProcess
 	ownSensor
 	linuxSysmon
+	auditd
 )
 
 // providers and channels say which log a record belongs to. The provider
@@ -39,6 +40,7 @@ var (
 	providers = map[string]logName{
 		"microsoft-windows-sysmon":                                   sysmon,
 		"linux-sysmon":                                               linuxSysmon,
+		"auditd":                                                     auditd,
 		"microsoft-windows-security-auditing":                        security,
 		"microsoft-windows-eventlog":                                 eventlog,
 		"service control manager":                                    services,
@@ -226,6 +228,7 @@ var tables = map[logName]map[uint32]row{
 		23:  of(event.FileDelete),
 		255: of(event.SensorLoss),
 	},
+	auditd: auditTable,
 	security: {
 		1102: {kind: event.LogCleared, derive: subject},
 		4624: {kind: event.Logon, derive: target, fields: actor},

@@ -16,6 +16,9 @@ const maxCandidates = 64
 // blank may be its end. Relative names are taken from the current directory.
 // The program itself, the first word, is left out.
 func pathsIn(cmd, dir string) []string {
+	if world.Posix(dir) || world.Posix(cmd) {
+		return posixPathsIn(cmd, dir)
+	}
 	_, args := world.SplitCommand(cmd)
 	if args == "" {
 		return nil
@@ -73,6 +76,35 @@ func pathsIn(cmd, dir string) []string {
 				continue
 			}
 			add(base + word)
+		}
+	}
+	return found
+}
+
+// posixPathsIn is pathsIn of Linux: a word is a path, or the name of a file in the
+// current directory, whatever it ends in. Records join the arguments with blanks
+// and without quotes, so a path with blanks is not found. The text that a shell is
+// given with -c is read like the arguments themselves.
+func posixPathsIn(cmd, dir string) []string {
+	const between = " \t\r\n\"'`;|&<>()"
+	words := strings.FieldsFunc(cmd, func(r rune) bool { return strings.ContainsRune(between, r) })
+	var found []string
+	for i, word := range words {
+		if len(found) >= maxCandidates {
+			break
+		}
+		if _, value, ok := strings.Cut(word, "="); ok {
+			word = value // --config=/x, of=/x
+		}
+		for strings.HasPrefix(word, "./") {
+			word = strings.TrimLeft(word[2:], "/")
+		}
+		switch {
+		case len(word) < 2 || i == 0 || strings.HasPrefix(word, "-"):
+		case world.Posix(word):
+			found = append(found, world.PathKey(word))
+		case world.Posix(dir) && !strings.Contains(word, "://"):
+			found = append(found, world.PathKey(strings.TrimRight(dir, "/")+"/"+word))
 		}
 	}
 	return found

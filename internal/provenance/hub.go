@@ -28,6 +28,16 @@ var brokers = func() map[string]bool {
 	m[`c:\windows\servicing\trustedinstaller.exe`] = true
 	m[`c:\windows\sysmon.exe`] = true
 	m[`c:\windows\sysmon64.exe`] = true
+	// Linux: what starts services, jobs, sessions and containers. A shell of a
+	// session is none of them: what it starts is that session's doing.
+	for _, name := range strings.Fields(`
+		lib/systemd/systemd lib/systemd/systemd-executor sbin/init sbin/cron sbin/crond sbin/atd sbin/anacron bin/login
+		sbin/sshd lib/openssh/sshd-session lib/openssh/sshd-auth libexec/openssh/sshd-session libexec/sshd-session lib/ssh/sshd-session
+		bin/containerd bin/containerd-shim bin/containerd-shim-runc-v1 bin/containerd-shim-runc-v2 bin/dockerd bin/runc sbin/runc
+		bin/conmon bin/crio bin/dbus-daemon bin/dbus-broker-launch lib/polkit-1/polkitd lib/systemd/systemd-logind lib/systemd/systemd-udevd
+		sbin/gdm3 bin/gnome-shell libexec/gnome-session-binary bin/gnome-session bin/plasmashell bin/tmux bin/screen sbin/inetd sbin/xinetd`) {
+		m["/usr/"+name] = true
+	}
 	return m
 }()
 
@@ -152,6 +162,15 @@ var interpreters = map[string][]string{
 	"java.exe": {".jar"}, "javaw.exe": {".jar"}, "autoit3.exe": {".au3", ".a3x"}, "bash.exe": {".sh"},
 }
 
+// posixInterpreters run a file given as an argument, whatever its name.
+var posixInterpreters = func() map[string]bool {
+	m := map[string]bool{}
+	for _, n := range strings.Fields("sh bash dash ash zsh ksh mksh fish busybox python pypy perl ruby node nodejs php lua tclsh java awk gawk mawk env nohup setsid crontab systemctl insmod") {
+		m[n] = true
+	}
+	return m
+}()
+
 // viewers open documents, which may carry what comes next.
 var viewers = map[string]bool{
 	"winword.exe": true, "excel.exe": true, "powerpnt.exe": true, "outlook.exe": true, "onenote.exe": true, "visio.exe": true,
@@ -165,11 +184,16 @@ var programExts = map[string]bool{
 	".bat": true, ".cmd": true, ".ps1": true, ".psm1": true, ".vbs": true, ".vbe": true, ".js": true, ".jse": true,
 	".wsf": true, ".hta": true, ".lnk": true, ".jar": true, ".inf": true, ".chm": true, ".iso": true, ".img": true, ".vhd": true,
 	".dat": true, ".bin": true, ".scf": true, ".url": true, ".py": true, ".aspx": true, ".asp": true, ".jsp": true, ".php": true,
+	".sh": true, ".so": true, ".ko": true, ".service": true, ".timer": true, ".elf": true, ".pl": true,
 	".docm": true, ".xlsm": true, ".doc": true, ".xls": true, ".xll": true, ".dmp": true, ".zip": true, ".7z": true, ".rar": true,
 }
 
 func takes(image, ext string) (interprets, views bool) {
 	base := world.Base(image)
+	if world.Posix(image) {
+		// A script of Linux needs no extension. python3.12 is python, bash5 bash.
+		return posixInterpreters[strings.TrimRight(base, "0123456789.")], false
+	}
 	if viewers[base] {
 		return false, true
 	}

@@ -11,11 +11,35 @@ import "strings"
 // Blanks are never touched: "c:\windows \system32" is another folder than
 // "c:\windows\system32". Nor are "." and ".." resolved. The form is for
 // comparing only; what is shown and stored is the record's own text.
+//
+// A path that begins with "/" is one of Linux: its letters are told apart and a
+// "\\" is part of a name. Its match form has the folders that systems keep as links
+// (/bin, /sbin, /lib, /lib64, /var/run) at the place they lead to, and not the
+// " (deleted)" that the kernel adds to the path of a program that is gone.
 func PathKey(p string) string {
 	if len(p) >= 2 && p[0] == '"' && p[len(p)-1] == '"' {
 		p = p[1 : len(p)-1]
 	}
+	if Posix(p) {
+		return posixKey(p)
+	}
 	return expand(strings.ReplaceAll(strings.ToLower(p), "/", `\`))
+}
+
+// Posix reports whether a path is an absolute one of Linux.
+func Posix(p string) bool { return strings.HasPrefix(p, "/") }
+
+func posixKey(p string) string {
+	p = strings.TrimSuffix(p, " (deleted)")
+	for _, dir := range [...]string{"/bin/", "/sbin/", "/lib/", "/lib64/"} {
+		if strings.HasPrefix(p, dir) {
+			return "/usr" + p
+		}
+	}
+	if strings.HasPrefix(p, "/var/run/") {
+		return p[len("/var"):]
+	}
+	return p
 }
 
 // windowsDir is where Windows is taken to be when a record writes a variable
@@ -75,6 +99,12 @@ func expand(p string) string {
 // ImagePath or a task's action is compared with the command line of what ran.
 func CommandKey(cmd string) string {
 	program, args := SplitCommand(cmd)
+	if Posix(program) {
+		if fields := strings.Fields(args); len(fields) > 0 {
+			return PathKey(program) + " " + strings.Join(fields, " ")
+		}
+		return PathKey(program)
+	}
 	program = PathKey(program)
 	if base := Base(program); base != "" && !strings.Contains(base, ".") {
 		program += ".exe"
@@ -102,7 +132,7 @@ func SplitCommand(cmd string) (program, args string) {
 	if first < 0 {
 		return cmd, ""
 	}
-	if !strings.ContainsAny(cmd[:first], `\/:`) {
+	if !strings.ContainsAny(cmd[:first], `\/:`) || Posix(cmd) {
 		return cmd[:first], cmd[first:] // a bare name has no blanks
 	}
 	lower := strings.ToLower(cmd)
@@ -135,6 +165,10 @@ func SplitCommand(cmd string) (program, args string) {
 // Base returns the last component of a path, as recorded. A path that ends in a
 // separator has the component before it.
 func Base(p string) string {
+	if Posix(p) {
+		p = strings.TrimRight(p, "/")
+		return p[strings.LastIndexByte(p, '/')+1:]
+	}
 	p = strings.TrimRight(p, `\/`)
 	if i := strings.LastIndexAny(p, `\/`); i >= 0 {
 		return p[i+1:]
@@ -145,6 +179,10 @@ func Base(p string) string {
 // Dir returns what is before the last component of a path, without the
 // separator; "" if there is none.
 func Dir(p string) string {
+	if Posix(p) {
+		p = strings.TrimRight(p, "/")
+		return p[:max(0, strings.LastIndexByte(p, '/'))]
+	}
 	p = strings.TrimRight(p, `\/`)
 	if i := strings.LastIndexAny(p, `\/`); i >= 0 {
 		return p[:i]

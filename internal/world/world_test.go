@@ -637,4 +637,30 @@ func TestFiledTask(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", path, got, want)
 		}
 	}
+
+// TestLinuxPaths holds that a path of Linux keeps the letters and signs that it is
+// told apart by.
+func TestLinuxPaths(t *testing.T) {
+	for _, tt := range []struct{ path, key, base, dir, ext string }{
+		{"/tmp/.X/Run", "/tmp/.X/Run", "Run", "/tmp/.X", ""},
+		{"/tmp/a\\b.SH", "/tmp/a\\b.SH", "a\\b.SH", "/tmp", ".sh"},
+		{"/bin/bash", "/usr/bin/bash", "bash", "/usr/bin", ""},
+		{"/usr/bin/bash", "/usr/bin/bash", "bash", "/usr/bin", ""},
+		{"/var/run/x.pid", "/run/x.pid", "x.pid", "/run", ".pid"},
+		{"/dev/shm/k (deleted)", "/dev/shm/k", "k", "/dev/shm", ""},
+		{"/tmp/a b ", "/tmp/a b ", "a b ", "/tmp", ""},
+		{"/", "/", "", "", ""},
+		{"/init", "/init", "init", "", ""},
+	} {
+		key := PathKey(tt.path)
+		if key != tt.key || Base(key) != tt.base || Dir(key) != tt.dir || Ext(key) != tt.ext {
+			t.Errorf("%q is %q, %q in %q, %q", tt.path, key, Base(key), Dir(key), Ext(key))
+		}
+	}
+	if PathKey(`C:/Temp/A`) != `c:\temp\a` {
+		t.Error("a path of Windows with slashes is another one now")
+	}
+	if a, b := CommandKey("/bin/sh  -c  X"), CommandKey("/usr/bin/sh -c X"); a != b || a == CommandKey("/bin/sh -c x") {
+		t.Errorf("%q, %q", a, b)
+	}
 }

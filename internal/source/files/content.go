@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"ashiato/internal/source"
+	"ashiato/internal/source/auditd"
 	"ashiato/internal/source/evtx"
 	"ashiato/internal/source/ndjson"
 	"ashiato/internal/source/xmlevent"
@@ -67,6 +68,8 @@ func (s *scanner) stream(c content) {
 		s.deliver(c, ndjson.Read)
 	case xmlevent.Sniff(head):
 		s.deliver(c, xmlevent.Read)
+	case auditd.Sniff(head):
+		s.deliver(c, auditd.Read)
 	case len(bytes.Trim(head, "\x00")) == 0:
 		s.zeros(c)
 	case startsInside(c.label, head, "\n{", ".json", ".ndjson", ".jsonl"):
@@ -137,7 +140,7 @@ func (s *scanner) unknown(c content, head []byte) {
 	what := foreign(head)
 	if c.named || what != "" {
 		s.result.stats.Files++
-		detail := "the content is neither EVTX nor JSON nor XML event records"
+		detail := "the content is neither EVTX nor JSON nor XML event records nor an audit log"
 		if what != "" {
 			detail = what + " is not opened; extract it first"
 		}

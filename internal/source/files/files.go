@@ -3,7 +3,8 @@
 //
 //	stats, problems := files.Scan(ctx, []string{"logs", "more.zip"}, files.Options{}, handle)
 //
-// Read are EVTX, JSON and XML records (packages evtx, ndjson, xmlevent), plain or
+// Read are EVTX, JSON and XML records and audit logs of Linux (packages evtx,
+// ndjson, xmlevent, auditd), plain or
 // inside gzip, bzip2, zip and tar, nested to a bound. The extension of a file
 // does not matter. Archive members are named "a.zip!b.evtx"; nothing is ever
 // extracted to a path that an archive names.

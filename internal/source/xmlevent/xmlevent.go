@@ -45,7 +45,7 @@ func Sniff(head []byte) bool {
 			// Event behind it is still seen.
 			return bytes.Contains(b, []byte("<Event"))
 		default:
-			return eventTag(b) || isTag(b, "Events")
+			return eventTag(b) || isTag(b, "Events") || inSyslog(b)
 		}
 		i := bytes.Index(b, end)
 		if i < 0 {
@@ -53,6 +53,28 @@ func Sniff(head []byte) bool {
 		}
 		b = b[i+len(end):]
 	}
+}
+
+// inSyslog reports whether b is a syslog file with events of Sysmon for Linux in it:
+// one of its lines has an Event behind the name of the program that wrote it.
+func inSyslog(b []byte) bool {
+	i := bytes.Index(b, []byte(`<Event><System><Provider Name="Linux-Sysmon"`))
+	return i > 0 && fromSysmon(b[:i])
+}
+
+// fromSysmon reports whether a text ends in what syslog writes before a message of
+// Sysmon's: "… sysmon[812]: ".
+func fromSysmon(b []byte) bool {
+	b, ok := bytes.CutSuffix(b, []byte(": "))
+	if !ok {
+		return false
+	}
+	line := b[bytes.LastIndexByte(b, '\n')+1:]
+	if i := bytes.LastIndexByte(line, ' '); i >= 0 {
+		line = line[i+1:]
+	}
+	name, _, _ := bytes.Cut(line, []byte{'['})
+	return bytes.EqualFold(name, []byte("sysmon"))
 }
 
 // isTag reports whether b begins with a start tag of this local name.
@@ -69,6 +91,10 @@ func eventTag(b []byte) bool { return isTag(b, "Event") }
 // Read is a source.ReadFunc.
 func Read(ctx context.Context, name string, r io.Reader, h source.Handler) (source.Stats, []source.Problem) {
 	rd := reader{w: text.NewWindow(r, MaxRecord), s: text.NewSink(name, h), name: name, blank: true}
+	if ctx.Err() == nil {
+		_ = rd.w.More() // an error is met again
+		rd.syslog = inSyslog(rd.w.Bytes())
+	}
 	for ctx.Err() == nil && rd.next() {
 	}
 	if ctx.Err() == nil {
@@ -98,6 +124,9 @@ type reader struct {
 	// one, whose tags may be left over, and malformed that what is around the
 	// events was reported.
 	events, damage, malformed bool
+	// syslog says that the events are in a syslog file: what is between them is
+	// what other programs had to say.
+	syslog bool
 }
 
 // frame reports that what is around the events is not well-formed.
@@ -139,6 +168,8 @@ func (r *reader) next() bool {
 	switch {
 	case eventTag(b):
 		r.event()
+	case r.syslog && !r.broken:
+		w.Advance(1)
 	case !r.broken && bytes.HasPrefix(b, []byte("<!--")):
 		r.pass("-->")
 	case !r.broken && bytes.HasPrefix(b, []byte("<!DOCTYPE")):
@@ -235,6 +266,9 @@ func (r *reader) outside(b []byte) {
 		return
 	}
 	r.blank = false
+	if r.syslog {
+		return
+	}
 	if !r.broken {
 		r.frame(source.Corrupt, r.w.Offset()+r.w.Size(0, i), r.w.LineAt(i), "text between the events")
 	}

@@ -347,3 +347,25 @@ func BenchmarkRead(b *testing.B) {
 		xmlevent.Read(context.Background(), "x", bytes.NewReader(text), func([]*event.Event) {})
 	}
 }
+
+// TestSyslog holds that the events of Sysmon for Linux are read out of a syslog file,
+// in which other programs have lines of their own.
+func TestSyslog(t *testing.T) {
+	const event = `<Event><System><Provider Name="Linux-Sysmon" Guid="{ff032593-a8d3-4f13-b0d6-01fc615a0f97}"/><EventID>%d</EventID><Channel>Linux-Sysmon/Operational</Channel><Computer>web-1</Computer></System><EventData><Data Name="Image">/usr/bin/id</Data></EventData></Event>`
+	log := "Mar  3 01:00:00 web-1 systemd[1]: Started <something> & more\n" +
+		"Mar  3 01:00:01 web-1 sysmon: " + fmt.Sprintf(event, 1) + "\n" +
+		"Mar  3 01:00:02 web-1 app[9]: <b>no event</b> < 3\n" +
+		"Mar  3 01:00:02 web-1 sysmon[812]: " + fmt.Sprintf(event, 5) + "\n" +
+		"Mar  3 01:00:03 web-1 CRON[77]: (root) CMD (true)\n"
+	if !xmlevent.Sniff([]byte(log)) {
+		t.Error("the log is not recognised")
+	}
+	events, stats, problems := sourcetest.Read(t.Context(), xmlevent.Read, strings.NewReader(log))
+	sourcetest.Check(t, events, stats, problems)
+	if len(events) != 2 || events[1].ID != 5 || events[0].Provider != "Linux-Sysmon" || len(problems) > 0 {
+		t.Errorf("%d events, problems %v", len(events), problems)
+	}
+	if xmlevent.Sniff([]byte("Mar  3 01:00:00 web-1 systemd[1]: <Event><System>")) {
+		t.Error("any syslog is taken for one with events")
+	}
+}
