@@ -22,6 +22,7 @@ type logSpec struct {
 	keywords                uint64
 	writer, userID          string
 	latency                 time.Duration
+	linux                   bool // hosts of Linux write it, others do not
 }
 
 // fieldSpec is one field of a record template.
@@ -92,6 +93,7 @@ type activity struct {
 	name   string
 	set    string // "" for what happens everywhere, else what a background asks for
 	peer   bool   // it needs a second host
+	linux  bool   // it is of hosts of Linux; others are of Windows
 	weight int
 	let    []*line
 	steps  []*step
@@ -106,6 +108,7 @@ type library struct {
 	verbs      map[string]*verbSpec
 	images     map[string]imageSpec
 	boot       []*step
+	linuxBoot  []*step // of hosts of Linux
 	activities []*activity
 	varied     []variable                   // what varies in every scenario
 	words      map[string]map[string]string // language, English word → that language's
@@ -129,7 +132,9 @@ var loadLibrary = sync.OnceValues(func() (*library, error) {
 		{"images.txt", lib.readImage},
 		{"words.txt", lib.readWord},
 		{"boot.txt", lib.readBoot},
+		{"boot-linux.txt", lib.readLinuxBoot},
 		{"benign.txt", lib.readActivity},
+		{"benign-linux.txt", lib.readActivity},
 		{"managed.txt", lib.readActivity},
 		{"vary.txt", lib.readVaried},
 	} {
@@ -156,8 +161,12 @@ const sensorLog = "sensor"
 // windowsLogs are the logs that Windows and Sysmon write: what is kept unless a
 // scenario says otherwise, and what "all" means.
 func (lib *library) windowsLogs() []string {
-	return slices.DeleteFunc(slices.Clone(lib.logNames), func(n string) bool { return n == sensorLog })
+	return slices.DeleteFunc(slices.Clone(lib.logNames), func(n string) bool { return n == sensorLog || lib.logs[n].linux })
 }
+
+// linuxLogs are the logs of Linux that stand for Windows logs: who keeps Sysmon's
+// keeps Sysmon for Linux's there, and the audit log is what Security is here.
+var linuxLogs = map[string]string{"sysmon": "linuxsysmon", "security": "audit"}
 
 // telemetry reads a list of logs, in which "all" stands for Windows' own; ok is
 // false if it names one that is not known.
@@ -204,6 +213,8 @@ func (lib *library) readLog(l *line) error {
 			s.writer = k.rest
 		case "userid":
 			s.userID = k.rest
+		case "linux":
+			s.linux = true
 		case "level":
 			n, err = k.number(8)
 			s.level = uint8(n)
@@ -232,6 +243,7 @@ func (lib *library) readRecord(l *line) error {
 	}
 	r := &recordSpec{place: l.place, name: l.rest}
 	_, id, _ := strings.Cut(l.rest, "/")
+	id, _, _ = strings.Cut(id, "-") // of one id in several forms
 	n, err := strconv.ParseUint(id, 10, 32)
 	if err != nil {
 		return l.errorf("record %q: want LOG/ID", l.rest)
@@ -419,6 +431,15 @@ func (lib *library) readBoot(l *line) error {
 	return nil
 }
 
+func (lib *library) readLinuxBoot(l *line) error {
+	st, err := lib.parseStep(l)
+	if err != nil {
+		return err
+	}
+	lib.linuxBoot = append(lib.linuxBoot, st)
+	return nil
+}
+
 func (lib *library) readActivity(l *line) error {
 	if l.word != "activity" {
 		return l.errorf("unknown word %q: want activity", l.word)
@@ -436,6 +457,8 @@ func (lib *library) readActivity(l *line) error {
 			a.set = k.rest
 		case k.word == "peer":
 			a.peer = true
+		case k.word == "linux":
+			a.linux = true
 		case k.word == "let":
 			a.let = append(a.let, k)
 		default:

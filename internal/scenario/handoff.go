@@ -110,13 +110,15 @@ type pipeServer struct {
 // nothing about why it was started. The host of a remote shell (wsmprovhost.exe)
 // is none: there is one for each shell, and what it starts is its own.
 var brokers = words(`system services.exe svchost.exe wininit.exe winlogon.exe lsass.exe smss.exe csrss.exe userinit.exe
-	explorer.exe runtimebroker.exe taskhostw.exe dllhost.exe sihost.exe wmiprvse.exe scrcons.exe msiexec.exe`)
+	explorer.exe runtimebroker.exe taskhostw.exe dllhost.exe sihost.exe wmiprvse.exe scrcons.exe msiexec.exe
+	systemd cron sshd containerd-shim-runc-v2`)
 
 // interpreters are the programs that run, or open with what it carries, a file
 // that is their argument: any, or those with the extensions.
 var interpreters = map[string][]string{
 	"wscript.exe": nil, "cscript.exe": nil, "mshta.exe": nil, "rundll32.exe": nil, "regsvr32.exe": nil,
 	"msbuild.exe": nil, "installutil.exe": nil, "winword.exe": nil, "excel.exe": nil, "powerpnt.exe": nil,
+	"sh": nil, "bash": nil, "dash": nil, "python3": nil, "perl": nil, "crontab": nil, "nohup": nil,
 	"cmd.exe": {".bat", ".cmd"}, "powershell.exe": {".ps1"}, "pwsh.exe": {".ps1"}, "msiexec.exe": {".msi", ".msp"},
 }
 
@@ -145,12 +147,18 @@ func (r *running) leftOf(names ...string) []recordID {
 	var ids []recordID
 	for _, l := range r.left {
 		for _, n := range names {
-			if l.name == n || l.name == alike[n] {
+			if l.name == n || l.name == alike[n] || l.name == linuxAlike[n] {
 				ids = append(ids, l.id)
 			}
 		}
 	}
 	return ids
+}
+
+// linuxAlike are the records of Linux that say what a record of Windows does.
+var linuxAlike = map[string]string{
+	"sysmon/1": "linuxsysmon/1", "sysmon/3": "linuxsysmon/3", "sysmon/11": "linuxsysmon/11",
+	"security/4688": "audit/1300-execve", "security/4624": "audit/1105",
 }
 
 // alike are the sensor's records that say what another log's record does.
@@ -217,7 +225,7 @@ func (r *running) note() error {
 		r.noteScript()
 	case "wmiconsumer", "wmibinding":
 		r.noteSubscription(verb)
-	case "remotelogon", "rdplogon", "runas", "rdpentry", "logon":
+	case "remotelogon", "rdplogon", "runas", "rdpentry", "logon", "sshlogon":
 		r.noteLogon()
 	case "bits":
 		r.noteJob()

@@ -18,6 +18,8 @@ type host struct {
 	luid     uint64
 	elevated uint64
 	logs     map[string]bool
+	linux    bool // it runs Linux
+	entered  int  // audit sessions so far
 	sequence uint64
 	procs    map[string]*process  // running by handle
 	pids     map[uint32]bool      // in use
@@ -171,6 +173,11 @@ func (b *builder) makeHosts() error {
 		}
 		m["account"] = m["name"] + "$"
 		m["profile"] = `C:\Users\` + m["user"]
+		if m["system"] == "linux" {
+			if m["profile"] = "/home/" + m["user"]; m["user"] == "root" {
+				m["profile"] = "/root"
+			}
+		}
 		m["fulluser"] = m["domain"] + `\` + m["user"]
 		for _, o := range b.hosts {
 			if strings.EqualFold(o.vars["fqdn"], m["fqdn"]) {
@@ -184,8 +191,21 @@ func (b *builder) makeHosts() error {
 			consumers: map[string]*unit{}, queries: map[string]string{}, values: map[string]*unit{}, pipes: map[string][]pipeServer{},
 			jobs: map[string]*job{}, mounts: map[string]*mount{}, living: map[*process]bool{},
 		}
-		for _, l := range logs {
-			h.logs[l] = true
+		switch h.linux = m["system"] == "linux"; {
+		case h.linux:
+			h.entered = 3 + i
+			for _, l := range logs {
+				if twin := linuxLogs[l]; twin != "" {
+					l = twin
+				}
+				h.logs[l] = b.lib.logs[l].linux
+			}
+		case m["system"] != "":
+			return spec.errorf("system wants linux or nothing, which is Windows, not %q", m["system"])
+		default:
+			for _, l := range logs {
+				h.logs[l] = !b.lib.logs[l].linux
+			}
 		}
 		for _, n := range []struct {
 			key        string
@@ -211,7 +231,11 @@ func (b *builder) makeHosts() error {
 		b.hosts = append(b.hosts, h)
 		b.hostByID[h.id] = h
 		at := h.boot
-		for _, st := range b.lib.boot {
+		boot := b.lib.boot
+		if h.linux {
+			boot = b.lib.linuxBoot
+		}
+		for _, st := range boot {
 			at = at.Add(st.delay)
 			if err := b.run(&task{at: at, step: st, host: h, scope: nil, n: 1}); err != nil {
 				return err
@@ -366,6 +390,8 @@ func (b *builder) describe(name, path string) map[string]string {
 // service accounts, else the console user's, whose elevated half High has.
 func (h *host) luidOf(account, integrity string) uint64 {
 	switch {
+	case h.linux:
+		return noSession
 	case account == "SYSTEM":
 		return 0x3e7
 	case account == "LOCAL SERVICE":
@@ -377,6 +403,9 @@ func (h *host) luidOf(account, integrity string) uint64 {
 	}
 	return h.luid
 }
+
+// noSession is the number of no audit session.
+const noSession = 1<<32 - 1
 
 // sidOf is an account's security identifier: the host's users differ in the last
 // part only.
@@ -394,6 +423,18 @@ func (b *builder) sidOf(h *host, account string) string {
 	return fmt.Sprintf("%s%d", sid[:strings.LastIndexByte(sid, '-')+1], 1100+int(d[0])<<4+int(d[1])&15)
 }
 
+// uidOf is the number of an account of Linux.
+func uidOf(account string) string {
+	if account == "root" {
+		return "0"
+	}
+	d := digest("uid", account)
+	if account == "www-data" {
+		return "33"
+	}
+	return strconv.Itoa(1000 + int(d[0]))
+}
+
 func (b *builder) guid(p *process) string { return processGUID(p.host.machine, p.start, p.key) }
 
 // processVar is a fact about a process under its template name.
@@ -401,7 +442,26 @@ func (b *builder) processVar(p *process, key string) (string, bool) {
 	h, word := p.host, func(s string) string { return b.lib.word(b.s.language, s) }
 	switch key {
 	case "guid":
+		if h.linux {
+			d := digest("process", h.id, strconv.FormatUint(p.key, 16))
+			return processGUID(h.machine, p.start, uint64(d[0])|uint64(d[1])<<8|uint64(d[2])<<16|uint64(d[3])<<24|0x55<<40), true
+		}
 		return b.guid(p), true
+	case "ses":
+		return strconv.FormatUint(p.luid, 10), true
+	case "uid", "auid":
+		switch {
+		case key == "auid" && p.luid == noSession:
+			return strconv.FormatUint(noSession, 10), true
+		case key == "auid" && p.logon != nil:
+			return uidOf(p.logon.account), true
+		}
+		return uidOf(p.account), true
+	case "title": // its arguments as the kernel keeps them
+		return strings.Join(strings.Fields(p.cmdline), "\x00"), true
+	case "comm":
+		c := baseName(p.image)
+		return c[:min(len(c), 15)], true
 	case "pid":
 		return strconv.FormatUint(uint64(p.pid), 10), true
 	case "startkey":
@@ -436,6 +496,9 @@ func (b *builder) processVar(p *process, key string) (string, bool) {
 		}
 		return "%%1936", true
 	case "user", "account", "domain", "sid":
+		if h.linux {
+			return p.account, true
+		}
 		sid, domain, name := b.sidOf(h, p.account), h.vars["domain"], p.account
 		user := domain + `\` + name
 		if d, n, ok := strings.Cut(p.account, `\`); ok { // of another domain, such as an application pool's

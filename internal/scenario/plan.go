@@ -221,7 +221,8 @@ func (b *builder) planBackground() error {
 	total := 0
 	for _, a := range b.lib.activities {
 		wanted := a.set == "" || slices.Contains(g.with, a.set)
-		if wanted && !slices.Contains(g.without, a.name) && (!a.peer || len(hosts) > 1) {
+		some := slices.ContainsFunc(hosts, func(h *host) bool { return h.linux == a.linux })
+		if wanted && some && !slices.Contains(g.without, a.name) && (!a.peer || len(hosts) > 1) {
 			choices = append(choices, a)
 			total += a.weight
 		}
@@ -240,6 +241,10 @@ func (b *builder) planBackground() error {
 		}
 		n0 := rng.IntN(len(hosts))
 		h := hosts[n0]
+		for h.linux != a.linux {
+			n0 = (n0 + 1) % len(hosts)
+			h = hosts[n0]
+		}
 		at := b.s.start.Add(g.from + time.Duration(rng.Int64N(int64(g.to-g.from))))
 		var let []variable
 		for _, l := range a.let {

@@ -283,6 +283,11 @@ func (r *running) act() error {
 		r.logon()
 	case "rdpentry":
 		r.entry("10")
+	case "sshlogon":
+		by := r.proc
+		r.entry("3")
+		r.byProcess(by)
+		vars["ses"], vars["auid"] = strconv.FormatUint(r.logged.luid, 10), uidOf(vars["user"])
 	case "reboot":
 		return r.reboot()
 	case "attach", "detach":
@@ -328,8 +333,12 @@ func (r *running) start(verb string) error {
 		pp = &process{}
 	}
 	p.cmdline = or("cmdline", "", `"`+p.image+`"`)
-	p.cwd = or("cwd", pp.cwd, `C:\Windows\system32\`)
-	p.account = or("user", pp.account, "SYSTEM")
+	folder, system := `C:\Windows\system32\`, "SYSTEM"
+	if h.linux {
+		folder, system = "/", "root"
+	}
+	p.cwd = or("cwd", pp.cwd, folder)
+	p.account = or("user", pp.account, system)
 	p.integrity = or("integrity", pp.integrity, "System")
 	p.session = or("session", pp.session, "0")
 	p.luid = h.luidOf(p.account, p.integrity)
@@ -510,6 +519,11 @@ func (l *logon) value(key string) (string, bool) {
 func (r *running) newLogon(h *host, kind string) *logon {
 	luid := 0x400000 + r.b.rng.Uint64N(0xffffff)
 	l := &logon{node: &node{Subject: Subject{Kind: "logon", Host: h.vars["fqdn"], LUID: luid}}, host: h}
+	if h.linux {
+		h.entered++
+		luid = uint64(h.entered)
+		l.LUID = luid
+	}
 	l.account, l.kind, l.luid, l.session = r.vars["user"], kind, luid, "0"
 	l.Name = l.account
 	r.logged = l
@@ -726,6 +740,9 @@ func (r *running) emit(e *emission) error {
 		r.t.host, r.remote = r.there, true
 	}
 	b, h := r.b, r.t.host
+	if e.record.log.linux != h.linux && e.record.log.name != sensorLog {
+		return nil
+	}
 	if e.when != "" {
 		if v, _ := r.look(e.when); v == "" || v == "no" {
 			return nil
@@ -795,6 +812,14 @@ func (r *running) emit(e *emission) error {
 		if f.newer && b.s.old {
 			continue
 		}
+		if f.name == "arguments" && spec.log.name == "audit" {
+			args := strings.Fields(r.proc.cmdline)
+			ev.Data = append(ev.Data, event.Field{Name: "argc", Value: strconv.Itoa(len(args))})
+			for i, a := range args {
+				ev.Data = append(ev.Data, event.Field{Name: "a" + strconv.Itoa(i), Value: a})
+			}
+			continue
+		}
 		value, err := expand(f.place, f.value, look)
 		if err != nil {
 			return fmt.Errorf("%w (for %s:%d)", err, r.t.step.file, r.t.step.line)
@@ -803,8 +828,12 @@ func (r *running) emit(e *emission) error {
 	}
 	ev.Logged = at.Add(spec.log.latency + jitter).Truncate(100 * time.Nanosecond)
 	ev.Time = ev.Logged
-	if spec.log.name == "sysmon" {
+	if spec.log.name == "sysmon" || spec.log.name == "linuxsysmon" {
 		ev.Time = at.Truncate(time.Millisecond)
+	}
+	if spec.log.name == "audit" {
+		ev.Logged = at.Truncate(time.Millisecond)
+		ev.Time = ev.Logged
 	}
 	b.order++
 	id := recordID(len(b.records))

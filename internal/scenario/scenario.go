@@ -325,7 +325,7 @@ func (s *Scenario) readHosts(lines []*line) error {
 			return l.errorf("want: host ID")
 		}
 		h := &hostSpec{l.place, l.rest, settings(l.kids)}
-		if err := known(h.values, "name", "domain", "dnsdomain", "user", "sid", "boot", "bootid", "machine", "address", "luid", "elevatedluid", "logs"); err != nil {
+		if err := known(h.values, "name", "domain", "dnsdomain", "user", "sid", "boot", "bootid", "machine", "address", "luid", "elevatedluid", "logs", "system"); err != nil {
 			return err
 		}
 		if slices.ContainsFunc(s.hosts, func(o *hostSpec) bool { return o.id == h.id }) {
