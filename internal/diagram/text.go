@@ -463,6 +463,10 @@ func usualFolder(folder string) bool {
 	case `c:\windows`, `c:\windows\system32`, `c:\windows\syswow64`, `c:\windows\system32\windowspowershell\v1.0`:
 		return true
 	}
+	switch folder {
+	case "/bin", "/sbin", "/usr/bin", "/usr/sbin", "/usr/lib/systemd":
+		return true
+	}
 	return false
 }
 

@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -383,5 +384,73 @@ func TestSensorRecords(t *testing.T) {
 	removed := sensor(140, "Change", "removed", "ExclusionType", "Paths", "ExclusionValue", `C:\x`)
 	if v, ok := removed.Get("NewValue"); ok || removed.Value("OldValue") == "" {
 		t.Errorf("a removal reads NewValue %q, OldValue %q", v, removed.Value("OldValue"))
+	}
+}
+
+// auditEvent makes an event of the Linux audit system of pairs of names and values.
+func auditEvent(id uint32, fields ...string) *event.Event {
+	e := &event.Event{Provider: "auditd", Channel: "auditd", ID: id}
+	for i := 0; i+1 < len(fields); i += 2 {
+		e.Data = append(e.Data, event.Field{Name: fields[i], Value: fields[i+1]})
+	}
+	return e
+}
+
+// TestAudit holds what events of the audit system are about.
+func TestAudit(t *testing.T) {
+	call := func(number string, more ...string) *event.Event {
+		return auditEvent(1300, append([]string{
+			"type", "SYSCALL", "arch", "c000003e", "syscall", number, "success", "yes", "exit", "0", "a0", "ffffff9c", "a1", "55", "a2", "241",
+			"ppid", "10", "pid", "11", "auid", "1000", "uid", "0", "ses", "7", "exe", "/usr/bin/x",
+		}, more...)...)
+	}
+	for _, tt := range []struct {
+		name string
+		e    *event.Event
+		kind event.Kind
+		want map[string]string
+	}{
+		{
+			"a program", call("59", "type", "EXECVE", "argc", "2", "a0", "x", "a1", "a b", "type", "CWD", "cwd", "/tmp"), event.ProcessCreate,
+			map[string]string{"Image": "/usr/bin/x", "CommandLine": "x a b", "ProcessId": "11", "ParentProcessId": "10", "User": "root", "LogonId": "7", "CurrentDirectory": "/tmp"},
+		},
+		{"its title, without arguments", call("59", "type", "PROCTITLE", "proctitle", "x\x00-a\x00"), event.ProcessCreate, map[string]string{"CommandLine": "x -a"}},
+		{"a file, from the current directory", call("257", "type", "CWD", "cwd", "/etc", "type", "PATH", "name", "cron.d/X ", "nametype", "CREATE"), event.FileCreate, map[string]string{"TargetFilename": "/etc/cron.d/X "}},
+		{"a file, beside an absolute parent", call("257", "type", "CWD", "cwd", "/", "type", "PATH", "name", "/var/tmp/", "nametype", "PARENT", "type", "PATH", "name", "a", "nametype", "CREATE"), event.FileCreate, map[string]string{"TargetFilename": "/var/tmp/a"}},
+		{"written to", call("257", "type", "PATH", "name", "/etc/passwd", "nametype", "NORMAL"), event.FileCreate, map[string]string{"TargetFilename": "/etc/passwd"}},
+		{"renamed", call("82", "type", "PATH", "name", "/tmp/a", "nametype", "DELETE", "type", "PATH", "name", "/tmp/b", "nametype", "CREATE"), event.FileRename, map[string]string{"SourceFilename": "/tmp/a", "TargetFilename": "/tmp/b"}},
+		{"deleted", call("87", "type", "CWD", "cwd", "/tmp", "type", "PATH", "name", "./a", "nametype", "DELETE"), event.FileDelete, map[string]string{"TargetFilename": "/tmp/a"}},
+		{"connected", call("42", "type", "SOCKADDR", "saddr", "02000050CB00710A0000000000000000"), event.NetworkConnect, map[string]string{"DestinationIp": "203.0.113.10", "DestinationPort": "80"}},
+		{"connected by IPv6", call("42", "type", "SOCKADDR", "saddr", "0A0001BB0000000020010DB800000000000000000000000100000000"), event.NetworkConnect, map[string]string{"DestinationIp": "2001:db8::1", "DestinationPort": "443"}},
+		{"connected to a socket in a file", call("42", "type", "SOCKADDR", "saddr", "01002F72756E2F78"), event.Other, nil},
+		{"another architecture", auditEvent(1300, "type", "SYSCALL", "arch", "c00000b7", "syscall", "221", "success", "yes", "exe", "/usr/bin/id"), event.ProcessCreate, map[string]string{"Image": "/usr/bin/id"}},
+		{"failed", auditEvent(1300, "type", "SYSCALL", "arch", "c000003e", "syscall", "59", "success", "no", "exit", "-13"), event.Other, nil},
+		{"read only", auditEvent(1300, "type", "SYSCALL", "arch", "c000003e", "syscall", "257", "success", "yes", "a2", "80000", "type", "PATH", "name", "/etc/passwd", "nametype", "NORMAL"), event.Other, nil},
+		{
+			"a session", auditEvent(1105, "type", "USER_START", "pid", "9", "uid", "0", "auid", "1000", "ses", "7", "acct", "mori", "exe", "/usr/sbin/sshd", "addr", "203.0.113.9", "res", "success"), event.Logon,
+			map[string]string{"TargetUserName": "mori", "IpAddress": "203.0.113.9", "TargetLogonId": "7", "LogonType": "3"},
+		},
+		{"cron's session", auditEvent(1105, "type", "USER_START", "ses", "8", "acct", "root", "exe", "/usr/sbin/cron", "addr", "?", "res", "success"), event.Other, nil},
+		{"a wrong password", auditEvent(1100, "type", "USER_AUTH", "ses", "4294967295", "acct", "root", "exe", "/usr/sbin/sshd", "addr", "203.0.113.9", "res", "failed"), event.LogonFailed, map[string]string{"TargetUserName": "root"}},
+		{"a service", auditEvent(1130, "type", "SERVICE_START", "pid", "1", "unit", "cache", "exe", "/usr/lib/systemd/systemd", "res", "success"), event.ServiceState, map[string]string{"ServiceName": "cache", "State": "running"}},
+	} {
+		before := fmt.Sprint(tt.e.Data)
+		Event(tt.e)
+		if tt.e.Kind != tt.kind {
+			t.Errorf("%s: %v, want %v", tt.name, tt.e.Kind, tt.kind)
+		}
+		for name, want := range tt.want {
+			if got := tt.e.Value(name); got != want {
+				t.Errorf("%s: %s is %q, want %q", tt.name, name, got, want)
+			}
+		}
+		for _, f := range tt.e.Canon {
+			if !Adds(tt.e.Provider, tt.e.Channel, tt.e.ID, f.Name) {
+				t.Errorf("%s: nobody is told that %s is added", tt.name, f.Name)
+			}
+		}
+		if fmt.Sprint(tt.e.Data) != before {
+			t.Errorf("%s: what was recorded is changed", tt.name)
+		}
 	}
 }

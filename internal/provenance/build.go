@@ -74,6 +74,7 @@ func (b *Builder) Build() *Graph {
 	j.files()
 	j.serviceEdges(services)
 	j.tasks()
+	j.posixUnits()
 	j.runKeys()
 	j.persistence()
 	j.shortcutTargets()

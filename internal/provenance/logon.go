@@ -585,7 +585,7 @@ var logonHandoffs = []handoff{
 			for _, p := range j.processes {
 				// A remote shell of which the start is not recorded has no logon id
 				// that could lead further than to it.
-				if p.Implied || wellKnownLogon(p.LogonID) || !j.userLaunch(p) && !(p.Parent.Implied && shellHost(p.Parent)) {
+				if p.Implied || wellKnownLogon(p.LogonID) || !j.userLaunch(p) && !(p.Parent.Implied && shellHost(p.Parent)) && !forked(p) {
 					continue
 				}
 				if s := j.sessionAt(p.Host, p.LogonID, p.Start); s != nil && s.remote && !s.handedOn(p) {

@@ -63,6 +63,8 @@ type Graph struct {
 	callers      map[string][]*session // address|port that a session was opened from; see caller
 	// arrivals are records of comings by remote desktop, by terminalKey; see departed.
 	arrivals map[string][]*world.Record
+	// entered are the sessions from other machines, by host and address; see guessed.
+	entered map[string][]*session
 }
 
 type edgeKey struct {

@@ -188,6 +188,13 @@ func (g *Graph) Mark(e *event.Event) Mark {
 				edge(x)
 			}
 		}
+	case event.LogonFailed:
+		if fromAudit(e) {
+			if s := g.guessed(r); s != nil {
+				node(g.sessionNode(s))
+			}
+		}
+		node(actor)
 	case event.LogonExplicit:
 		for _, x := range g.out[idOf(actor)] {
 			if x.Verb == LoggedOn && slices.Contains(x.Evidence, r.Ref) {

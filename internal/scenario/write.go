@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"ashiato/internal/event"
+	"ashiato/internal/source/auditd"
 	"ashiato/internal/source/evtx"
 	"ashiato/internal/source/ndjson"
 	"ashiato/internal/source/xmlevent"
@@ -87,8 +88,14 @@ func WriteEVTX(dir string, b *Built) ([]string, error) {
 // writeFiles groups the records by the file they go to and writes each.
 func writeFiles(dir string, b *Built, name func(*event.Event) string, write func(io.WriteSeeker, []*event.Event) error) ([]string, error) {
 	groups := map[string][]*event.Event{}
+	audit := map[string]bool{} // files that are audit logs, whatever the form of the others
 	for _, e := range b.Events {
-		groups[name(e)] = append(groups[name(e)], e)
+		n := name(e)
+		if e.Provider == auditd.Provider {
+			n = filepath.Join(fileName(e.Host), "audit.log")
+			audit[n] = true
+		}
+		groups[n] = append(groups[n], e)
 	}
 	var names []string
 	for n := range groups {
@@ -97,12 +104,32 @@ func writeFiles(dir string, b *Built, name func(*event.Event) string, write func
 	slices.Sort(names)
 	for i, n := range names {
 		path := filepath.Join(dir, n)
-		if err := writeFile(path, groups[n], write); err != nil {
+		as := write
+		if audit[n] {
+			as = writeAudit
+		}
+		if err := writeFile(path, groups[n], as); err != nil {
 			return names[:i], fmt.Errorf("writing scenario %s: %w", b.Name, err)
 		}
 		names[i] = path
 	}
 	return names, nil
+}
+
+// writeAudit writes events of the Linux audit system as auditd does.
+func writeAudit(w io.WriteSeeker, events []*event.Event) error {
+	out := bufio.NewWriter(w)
+	var lines []byte
+	for _, e := range events {
+		var err error
+		if lines, err = auditd.Append(lines[:0], e); err != nil {
+			return err
+		}
+		if _, err := out.Write(lines); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
 }
 
 func writeFile(path string, events []*event.Event, write func(io.WriteSeeker, []*event.Event) error) (err error) {
