@@ -592,6 +592,8 @@ telemetry all sensor
 -- hosts --
 host pc
     dnsdomain corp.example
+host tux
+    system linux
 host other
 -- volumes --
 volume v
@@ -796,6 +798,38 @@ on pc
 +1s detach v
 +1s reboot
     on other
++1s start s
+    on      tux
+    image   /usr/sbin/sshd
+    cmdline sshd: root [priv]
+    parent  sshd
++1s sshfailed root
+    on tux
+    by s
+    ip 203.0.113.9
++1s sshlogon root
+    on tux
+    by s
+    ip 203.0.113.9
+    as in
++1s start b
+    on      tux
+    image   /usr/bin/bash
+    cmdline -bash
+    parent  s
+    logon   in
++1s write /tmp/a b
+    on tux
+    by b
++1s delete /tmp/a b
+    on tux
+    by b
++1s connect 203.0.113.9
+    on   tux
+    by   b
+    port 80
++1s end b
+    on tux
 `
 
 func TestEveryVerbAndRecord(t *testing.T) {

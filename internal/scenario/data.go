@@ -161,7 +161,7 @@ const sensorLog = "sensor"
 // windowsLogs are the logs that Windows and Sysmon write: what is kept unless a
 // scenario says otherwise, and what "all" means.
 func (lib *library) windowsLogs() []string {
-	return slices.DeleteFunc(slices.Clone(lib.logNames), func(n string) bool { return n == sensorLog || lib.logs[n].linux })
+	return slices.DeleteFunc(slices.Clone(lib.logNames), func(n string) bool { return n == sensorLog })
 }
 
 // linuxLogs are the logs of Linux that stand for Windows logs: who keeps Sysmon's
@@ -175,7 +175,7 @@ func (lib *library) telemetry(value string) (logs []string, ok bool) {
 		switch {
 		case name == "all":
 			logs = append(logs, lib.windowsLogs()...)
-		case lib.logs[name] != nil:
+		case slices.Contains(lib.logNames, name):
 			logs = append(logs, name)
 		default:
 			return nil, false
@@ -230,7 +230,9 @@ func (lib *library) readLog(l *line) error {
 		}
 	}
 	lib.logs[s.name] = s
-	lib.logNames = append(lib.logNames, s.name)
+	if !s.linux { // those stand for logs of Windows, see linuxLogs
+		lib.logNames = append(lib.logNames, s.name)
+	}
 	return nil
 }
 
@@ -468,7 +470,7 @@ func (lib *library) readActivity(l *line) error {
 			}
 			a.steps = append(a.steps, st)
 			for _, e := range st.verb.emits {
-				if e.when == "" && e.record.log.name != sensorLog {
+				if e.when == "" && e.record.log.name != sensorLog && e.record.log.linux == a.linux {
 					a.least += st.times
 				}
 			}

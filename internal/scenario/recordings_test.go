@@ -119,6 +119,9 @@ func TestFieldsAreThoseOfRealRecords(t *testing.T) {
 		if r.log.name == sensorLog {
 			continue // our own format: docs/formats/sensor-events.md
 		}
+		if r.log.linux {
+			continue // no recordings of Linux are at hand
+		}
 		real := names[id{strings.ToLower(r.log.provider), r.id}]
 		if _, known := unseen[name]; known {
 			if real != nil {

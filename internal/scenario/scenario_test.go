@@ -83,7 +83,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 		{"lost where", small("-- steps --\n+1s end x\n    lost paper\n"), `t.txtar:8: unknown log "paper"`},
 		{"repeat", small("-- steps --\n+1s end x\n    repeat 0\n"), `t.txtar:8: repeat wants 1 to 10000`},
 		{"step number", small("-- steps --\nstep one\n"), `t.txtar:7: step wants its number, not "one"`},
-		{"host key", small("    colour red\n"), `t.txtar:6: unknown key "colour": want name, domain, dnsdomain, user, sid, boot, bootid, machine, address, luid, elevatedluid, logs`},
+		{"host key", small("    colour red\n"), `t.txtar:6: unknown key "colour": want name, domain, dnsdomain, user, sid, boot, bootid, machine, address, luid, elevatedluid, logs, system`},
 		{"host twice", small("host pc\n"), `t.txtar:6: host "pc" occurs twice`},
 		{"holds", small("-- volumes --\nvolume v\n    holds something\n"), `t.txtar:8: want: holds \PATH = CONTENT`},
 		{"variable", small("-- vars --\nx 12\n"), `t.txtar:7: variable "x": want = VALUE, in A | B | C, digits N, letters N, hexdigits N or from LOW-HIGH`},

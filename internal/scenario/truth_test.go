@@ -228,6 +228,9 @@ func fact(s Subject) []string {
 	case "registry":
 		return []string{s.Path}
 	case "logon":
+		if s.LUID < 1000 { // an audit session of Linux, a whole value
+			return []string{fmt.Sprintf("\n%d\n", s.LUID)}
+		}
 		return []string{fmt.Sprintf("0x%x", s.LUID)}
 	case "volume":
 		return []string{s.Serial}
@@ -259,7 +262,7 @@ func checkHandoffs(t *testing.T, b *Built) {
 			if !slices.Contains(subjectKinds, s.Kind) || !hosts[s.Host] {
 				t.Errorf("%s: subject %+v", h.Name, s)
 			}
-			if s.Kind == "file" && (len(s.Path) < 4 || s.Path[1:3] != `:\`) {
+			if s.Kind == "file" && (len(s.Path) < 4 || s.Path[1:3] != `:\` && s.Path[0] != '/') {
 				t.Errorf("%s: file %q is no full path", h.Name, s.Path)
 			}
 			named := !h.Joinable
@@ -366,7 +369,8 @@ func TestFewerRecordsJoinFewer(t *testing.T) {
 					fewer++
 				}
 			}
-			if fewer == 0 {
+			// The audit log of Linux says all that Sysmon for Linux does.
+			if fewer == 0 && !(strings.HasPrefix(name, "linux-") && slices.Contains(set, "telemetry")) {
 				t.Errorf("%v: nothing is less joinable", set)
 			}
 			if less.Root.Kind != full.Root.Kind || less.Root.Subject.Kind != full.Root.Subject.Kind {
