@@ -637,6 +637,7 @@ func TestFiledTask(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", path, got, want)
 		}
 	}
+}
 
 // TestLinuxPaths holds that a path of Linux keeps the letters and signs that it is
 // told apart by.
