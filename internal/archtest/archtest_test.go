@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"internal/attack", "internal/corpus", "internal/i18n", "internal/visible", "internal/wire", "internal/archtest", "rules", "scripts/benchtable"},
 	{"internal/source", "internal/normalize"},
 	{"internal/source/text", "internal/source/sourcetest", "internal/clock"},
-	{"internal/source/evtx", "internal/source/xmlevent"},
+	{"internal/source/auditd", "internal/source/evtx", "internal/source/xmlevent"},
 	{"internal/source/ndjson"},
 	{"internal/source/files", "internal/scenario"},
 	{"internal/world", "internal/sigma/logsource"},

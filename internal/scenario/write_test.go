@@ -12,6 +12,7 @@ import (
 	"ashiato/internal/event"
 	"ashiato/internal/normalize"
 	"ashiato/internal/source"
+	"ashiato/internal/source/auditd"
 	"ashiato/internal/source/evtx"
 	"ashiato/internal/source/ndjson"
 	"ashiato/internal/source/xmlevent"
@@ -28,7 +29,11 @@ func readBack(t *testing.T, files []string, read source.ReadFunc) []*event.Event
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, problems := read(context.Background(), path, f, func(batch []*event.Event) {
+		as := read
+		if filepath.Base(path) == "audit.log" {
+			as = auditd.Read
+		}
+		_, problems := as(context.Background(), path, f, func(batch []*event.Event) {
 			mu.Lock()
 			defer mu.Unlock()
 			events = append(events, batch...)
