@@ -175,6 +175,58 @@ func words(s string) []string {
 	return all
 }
 
+// phrases are the words of a command line or script text in the ways in which
+// they can be meant: as Windows programs read them, and as PowerShell does, for the
+// whole and for each argument that is a script itself.
+func phrases(text string) [][]string {
+	ws := words(text)
+	all := [][]string{ws, shellWords(text)}
+	for _, w := range ws {
+		if strings.ContainsAny(w, " \t\n") {
+			all = append(all, shellWords(w))
+		}
+	}
+	return all
+}
+
+// shellWords splits text as PowerShell does: at blanks and at what separates
+// commands, with quotes of both kinds. A doubled quote is one of the text.
+func shellWords(s string) []string {
+	var all []string
+	var b strings.Builder
+	var quote byte
+	any := false
+	end := func() {
+		if any {
+			all = append(all, b.String())
+			b.Reset()
+			any = false
+		}
+	}
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quote != 0 && c == quote:
+			if i+1 < len(s) && s[i+1] == quote {
+				b.WriteByte(c)
+				i++
+			} else {
+				quote = 0
+			}
+		case quote != 0:
+			b.WriteByte(c)
+		case c == '\'' || c == '"':
+			quote, any = c, true
+		case strings.IndexByte(" \t\r\n;|(){},", c) >= 0:
+			end()
+		default:
+			b.WriteByte(c)
+			any = true
+		}
+	}
+	end()
+	return all
+}
+
 // option returns the value that follows an option such as /tn or -Name in the
 // words of a command line, "" if there is none. "name=" takes what follows the
 // sign, in the same word or the next, as sc.exe does.

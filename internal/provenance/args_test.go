@@ -93,6 +93,16 @@ func TestClaims(t *testing.T) {
 		{taskClaims, `schtasks /create /tn "console_zero" /sc ONLOGON /tr "C:\Windows\System32\console_zero.exe" /f`, "console_zero", `C:\Windows\System32\console_zero.exe`, ""},
 		{taskClaims, `schtasks /run /tn "x"`, "", "", ""},
 		{taskClaims, `schtasks /create /s other /tn x /tr y`, "x", "y", "other"},
+		{serviceClaims, `powershell.exe -NoProfile -Command "New-Service -Name 'My Svc' -BinaryPathName 'C:\a b.exe -k x'; Start-Service 'My Svc'"`, "My Svc", `C:\a b.exe -k x`, ""},
+		{serviceClaims, `cmd /c "sc create N binPath= C:\a.exe"`, "N", `C:\a.exe`, ""},
+		{serviceClaims, `wmic service call create Name="a b",DisplayName="c",PathName="C:\Windows\System32\svchost.exe -k X",StartMode="Automatic"`, "a b", `C:\Windows\System32\svchost.exe -k X`, ""},
+		{serviceClaims, `C:\Windows\System32\wbem\WMIC.exe Win32_Service call create name=N, pathname=C:\n.exe`, "N", `C:\n.exe`, ""},
+		{serviceClaims, `wmic /node:other service call create Name="N",PathName="C:\n.exe"`, "N", `C:\n.exe`, "other"},
+		{serviceClaims, `wmic service where name="N" call startservice`, "", "", ""},
+		{serviceClaims, `reg add HKLM\SYSTEM\CurrentControlSet\Services\N /v ImagePath /t REG_EXPAND_SZ /d "C:\n.exe -k" /f`, "N", `C:\n.exe -k`, ""},
+		{taskClaims, `powershell -NoProfile -Command "Register-ScheduledTask -TaskName 'Aktualisierung 2' -Action (New-ScheduledTaskAction -Execute 'C:\a.exe')"`, "Aktualisierung 2", "", ""},
+		{taskClaims, `cmd /c "schtasks /create /tn x /tr C:\x.exe" & schtasks /run /tn x`, "x", `C:\x.exe`, ""},
+		{taskClaims, `schtasks -Create -XML "C:\x y.xml" -TN "更新 確認" -F`, "更新 確認", "", ""},
 	} {
 		name, command, host := "", "", ""
 		if got := c.read(c.text); len(got) == 1 {
@@ -104,12 +114,35 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+func TestShellWords(t *testing.T) {
+	got := shellWords(`New-Service -Name 'it''s' -Path "a ""b"" c";X (Y -Z 'p q')|W`)
+	want := []string{"New-Service", "-Name", "it's", "-Path", `a "b" c`, "X", "Y", "-Z", "p q", "W"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestServiceDllClaims: what a service host is to load, by a command.
+func TestServiceDllClaims(t *testing.T) {
+	for text, want := range map[string]string{
+		`reg  add HKLM\SYSTEM\CurrentControlSet\services\N\Parameters /v ServiceDll /t REG_EXPAND_SZ /d "C:\a b.dll" /f`: `C:\a b.dll`,
+		`reg add HKLM\SYSTEM\CurrentControlSet\services\N\Parameters /v Other /d "C:\a.dll"`:                             "",
+	} {
+		got := serviceClaims(text)
+		if len(got) != 1 || got[0].name != "N" || !got[0].change || got[0].dll != want || got[0].command != "" {
+			t.Errorf("%q claims %+v, want %q", text, got, want)
+		}
+	}
+}
+
 // FuzzCommandLines feeds the readers of command lines anything: what they find
 // must be a part of what they were given.
 func FuzzCommandLines(f *testing.F) {
 	f.Add(`cmd /c "E:\a b\x.bat" , C:\y`, `C:\`)
 	f.Add(`Add-MpPreference -ExclusionPath 'a','b`, ``)
 	f.Add(`sc create x binpath=`, `x`)
+	f.Add(`powershell -c "New-Service -Name 'a''b' -Path ''" ; wmic service call create Name="x",PathName=`, ``)
+	f.Add(`reg add HKLM\SYSTEM\CurrentControlSet\services\N /v ServiceDll /d`, ``)
 	f.Add("Exclusion\x00MpPreference ExclusionPath İ", "İ")
 	f.Fuzz(func(t *testing.T, cmd, dir string) {
 		if len(pathsIn(cmd, dir)) > maxCandidates {

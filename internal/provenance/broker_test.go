@@ -153,6 +153,67 @@ func TestServices(t *testing.T) {
 			[]string{"a.exe registered Svc A own-record", "Svc ran svchost.exe B service-dll"},
 			nil,
 		},
+		{
+			"one of Windows' own, its DLL exchanged by a command, by the name it runs under", func(l *log) {
+				l.start(3, 9, svchost, `C:\Windows\system32\svchost.exe -k netsvcs -p -s AppMgmt`, services) // before
+				l.wait(5)
+				l.start(4, 2, `C:\Windows\System32\reg.exe`, `reg add HKLM\SYSTEM\CurrentControlSet\Services\AppMgmt\Parameters /v ServiceDll /d C:\x.dat /f`, `C:\a.exe`)
+				l.wait(5)
+				l.start(5, 9, svchost, `C:\Windows\system32\svchost.exe -k netsvcs -p -s AppMgmt`, services)
+				l.start(6, 9, svchost, `C:\Windows\system32\svchost.exe -k netsvcs -p -s Other`, services)
+				l.start(7, 5, `C:\child.exe`, "child", svchost)
+				l.start(8, 3, `C:\other.exe`, "other", svchost)
+			},
+			[]string{"reg.exe configured AppMgmt A command-line", "AppMgmt ran svchost.exe B service-name", "svchost.exe started child.exe A parent-guid", "[svchost.exe started other.exe A parent-guid]"},
+			[]string{"svchost.exe started other.exe A parent-guid"},
+		},
+		{
+			"the same with a record of the DLL", func(l *log) {
+				l.by(13, 2, `C:\a.exe`, "TargetObject", `HKLM\System\CurrentControlSet\Services\AppMgmt\Parameters\ServiceDll`, "Details", `C:\x.dat`)
+				l.start(5, 9, svchost, `C:\Windows\system32\svchost.exe -k netsvcs -p -s AppMgmt`, services)
+			},
+			[]string{"a.exe registered AppMgmt A own-record", "AppMgmt ran svchost.exe B service-name"},
+			nil,
+		},
+		{
+			"a service host that puts a shortcut on a stick acts for itself", func(l *log) {
+				l.attach("S1")
+				l.start(3, 9, svchost, `C:\Windows\system32\svchost.exe -k X`, services)
+				l.access(3, 2, `\Device\HarddiskVolume6\Data.lnk`)
+				l.start(4, 3, `C:\miner.exe`, "miner", svchost)
+			},
+			[]string{"svchost.exe started miner.exe A parent-guid"},
+			nil,
+		},
+		{
+			"one that writes to another disk does not", func(l *log) {
+				l.start(3, 9, svchost, `C:\Windows\system32\svchost.exe -k X`, services)
+				l.by(11, 3, svchost, "TargetFilename", `Q:\a.lnk`)
+				l.start(4, 3, `C:\helper.exe`, "helper", svchost)
+			},
+			[]string{"[svchost.exe started helper.exe A parent-guid]"},
+			nil,
+		},
+		{
+			"nor one that writes documents there, or reads", func(l *log) {
+				l.attach("S1")
+				l.start(3, 9, svchost, `C:\Windows\system32\svchost.exe -k X`, services)
+				l.access(3, 2, `\Device\HarddiskVolume6\Data.docx`)
+				l.access(3, 1, `\Device\HarddiskVolume6\Data.lnk`)
+				l.start(4, 3, `C:\helper.exe`, "helper", svchost)
+			},
+			[]string{"[svchost.exe started helper.exe A parent-guid]"},
+			nil,
+		},
+		{
+			"a start type that was changed runs nothing", func(l *log) {
+				l.start(4, 2, `C:\Windows\System32\reg.exe`, `reg add HKLM\SYSTEM\CurrentControlSet\Services\AppMgmt /v Start /d 2 /f`, `C:\a.exe`)
+				l.wait(5)
+				l.start(5, 9, svchost, `C:\Windows\system32\svchost.exe -k netsvcs -p -s AppMgmt`, services)
+			},
+			nil,
+			[]string{"AppMgmt ran svchost.exe B service-name"},
+		},
 	})
 }
 

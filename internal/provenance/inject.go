@@ -87,9 +87,9 @@ func (j *joiner) accesses() {
 const newborn = 10 * time.Second
 
 // hollowed finds processes whose image was replaced as they were started, those
-// of a broker that something else started than what starts brokers, and those
-// whose own image is signed by another than Windows' maker: such a one is what
-// its parent made it, not the broker whose program it seems to run.
+// of a broker that something else started than what starts brokers, service hosts
+// that plant programs on sticks, and those whose own image is signed by another
+// than Windows' maker: such a one is what its parent made it, not the broker whose program it seems to run.
 func (j *joiner) hollowed() {
 	for _, p := range j.processes {
 		if j.astray(p) {
@@ -106,8 +106,56 @@ func (j *joiner) hollowed() {
 			if p := j.foreign(r); p != nil {
 				j.units[p] = true
 			}
+		case event.FileCreate, event.FileAccess:
+			if p := j.planting(r); p != nil {
+				j.units[p] = true
+			}
 		}
 	}
+}
+
+// planting returns the service host that a record shows to put a shortcut, script
+// or program on a removable volume, else nil. No service of Windows does: what it
+// hosts acts for itself, even where no record tells what that is.
+func (j *joiner) planting(r *world.Record) *world.Process {
+	if !planted(r) {
+		return nil
+	}
+	p, _ := j.w.Actor(r)
+	if p == nil || world.Base(p.ImageKey()) != "svchost.exe" {
+		return nil
+	}
+	if r.Kind == event.FileAccess {
+		return p
+	}
+	key := j.w.PathOn(r.Host, r.Get("TargetFilename"))
+	if l, ok := world.Letter(key); !ok || len(j.w.MountAt(r.Host, l, r.Time)) == 0 {
+		return nil
+	}
+	return p
+}
+
+// planted reports whether a record shows that something which can be started was
+// written to what may be a removable volume.
+func planted(r *world.Record) bool {
+	if r.Kind != event.FileCreate && r.Kind != event.FileAccess {
+		return false
+	}
+	key := world.PathKey(r.Get("TargetFilename"))
+	if !plantable[world.Ext(key)] {
+		return false
+	}
+	if r.Kind == event.FileAccess {
+		return r.Task == removable && r.ID != 4656 && r.Number("AccessMask")&rightWriteData != 0
+	}
+	l, ok := world.Letter(key)
+	return ok && l != 'c'
+}
+
+// plantable are the extensions of what a double click starts.
+var plantable = map[string]bool{
+	".lnk": true, ".exe": true, ".scr": true, ".com": true, ".pif": true, ".bat": true, ".cmd": true, ".ps1": true,
+	".vbs": true, ".vbe": true, ".js": true, ".jse": true, ".wsf": true, ".hta": true,
 }
 
 // foreign returns the process that a record shows to run, in the place of one of

@@ -50,6 +50,8 @@ type Graph struct {
 	units         map[*world.Process]bool
 	clearers      map[string][]clearer   // by host, see clearedBy
 	endings       map[string]bool        // host|channel that records ends of processes, see EndRecorded
+	serviceClaims map[string][]claim     // by host and service
+	claimedRuns   map[string][]run       // of services that only a command line tells of, likewise
 	services      map[string][]time.Time // host|name → when it was registered, each time
 	programs      map[NodeID][]program   // of services, by time
 	jobs          map[event.EvidenceRef]*bitsJob

@@ -57,7 +57,7 @@ func (j *joiner) transactionEdges() {
 				t: t.from, refs: refs(t.refs, t.client.Evidence),
 			})
 			if t.record != nil && !installerClient(t.client) {
-				j.registeredFile(n, t.packagePath, t.record, "installer-package")
+				j.registeredFile(n, t.packagePath, recorded(t.record), "installer-package")
 			}
 		}
 	}

@@ -104,7 +104,7 @@ type unitBrokers struct {
 func brokerUnits(w *world.World) *unitBrokers {
 	u := &unitBrokers{map[*world.Process]bool{}, set{}, set{}}
 	for _, r := range w.Records() {
-		if r.Kind == event.ProcessTamper || r.Kind == event.ImageLoad && foreignBroker(r) {
+		if r.Kind == event.ProcessTamper || r.Kind == event.ImageLoad && foreignBroker(r) || planted(r) {
 			if p, _ := w.Actor(r); p != nil {
 				u.tampered[p] = true
 			}

@@ -173,7 +173,7 @@ func (j *joiner) set(s *setting) *Node {
 		})
 	}
 	for _, path := range s.files() {
-		j.registeredFile(n, path, r, "registry-data")
+		j.registeredFile(n, path, recorded(r), "registry-data")
 	}
 	return n
 }

@@ -83,12 +83,17 @@ func (j *joiner) services() []service {
 	type child = serviceChild
 	children := map[child][]*world.Process{}
 	j.serviceChildren = children
+	named := map[string][]*world.Process{} // by the service that their command line names
 	for _, p := range j.processes {
 		if p.Implied || p.Image == "" || !startedBy(p, "services.exe") {
 			continue
 		}
 		c := child{world.HostKey(p.Host), world.CommandKey(cmp.Or(p.CommandLine, p.Image))}
 		children[c] = append(children[c], p)
+		if name := hostedService(p); name != "" {
+			k := fileKey(p.Host, strings.ToLower(name))
+			named[k] = append(named[k], p)
+		}
 	}
 	var all []service
 	for _, ws := range j.w.Services() {
@@ -161,9 +166,39 @@ func (j *joiner) services() []service {
 				}
 			}
 		}
+		// It names the service: svchost.exe -k netsvcs -p -s NAME.
+		for _, p := range named[k] {
+			if !p.Start.Before(installed.Add(-slack)) && !over(p.Start) {
+				add(p, ClassB, "service-name", ws.Installs[0].Ref)
+			}
+		}
 		all = append(all, s)
+		delete(named, k)
+	}
+	// What only a command line tells of.
+	j.serviceClaims = j.claims(serviceClaims)
+	j.claimedRuns = map[string][]run{}
+	for _, k := range sortedKeys(j.serviceClaims) {
+		for _, c := range j.serviceClaims[k] {
+			for _, p := range named[k] {
+				if c.remote || c.command == "" && c.dll == "" || p.Start.Before(c.t) || len(j.claimedRuns[k]) >= maxRuns ||
+					slices.ContainsFunc(j.claimedRuns[k], func(r run) bool { return r.process == p }) {
+					continue
+				}
+				j.units[p] = true
+				j.claimedRuns[k] = append(j.claimedRuns[k], run{p, ClassB, "service-name", refs(c.refs, p.Evidence[:min(2, len(p.Evidence))])})
+			}
+		}
 	}
 	return all
+}
+
+// hostedService is the service that a svchost.exe's command line names, "" if none.
+func hostedService(p *world.Process) string {
+	if world.Base(p.ImageKey()) != "svchost.exe" {
+		return ""
+	}
+	return option(words(p.CommandLine), "-s")
 }
 
 // startedBy reports whether a broker of that name may have started p: the record
@@ -199,6 +234,7 @@ type claim struct {
 	name    string
 	command string // what is to run, "" if not said
 	host    string // the machine that it is on, as named; "" for this one
+	dll     string // what a service host is to load, "" if not said
 	t       time.Time
 	refs    []event.EvidenceRef
 	change  bool // changes an existing one
@@ -252,13 +288,22 @@ func (j *joiner) claims(read func(text string) []claim) map[string][]claim {
 	return found
 }
 
-// serviceClaims reads sc create, New-Service and reg add …\Services\….
+// serviceClaims reads sc create, New-Service, wmic service call create and reg add
+// …\Services\….
 func serviceClaims(text string) []claim {
 	lower := strings.ToLower(text)
 	if !strings.Contains(lower, "sc") && !strings.Contains(lower, "service") {
 		return nil
 	}
-	ws := words(text)
+	for _, ws := range phrases(text) {
+		if c, ok := serviceClaim(ws); ok {
+			return []claim{c}
+		}
+	}
+	return nil
+}
+
+func serviceClaim(ws []string) (claim, bool) {
 	for i, w := range ws {
 		w = strings.ToLower(w)
 		switch base := strings.TrimSuffix(world.Base(world.PathKey(w)), ".exe"); {
@@ -269,7 +314,7 @@ func serviceClaims(text string) []claim {
 				at++
 			}
 			if at+1 < len(ws) && (strings.EqualFold(ws[at], "create") || strings.EqualFold(ws[at], "config")) {
-				return []claim{{name: ws[at+1], command: option(ws[at:], "binpath="), host: host, change: strings.EqualFold(ws[at], "config")}}
+				return claim{name: ws[at+1], command: option(ws[at:], "binpath="), host: host, change: strings.EqualFold(ws[at], "config")}, true
 			}
 		case w == "new-service" && i+1 < len(ws):
 			name := option(ws[i:], "-name")
@@ -277,16 +322,55 @@ func serviceClaims(text string) []claim {
 				name = strings.Trim(ws[i+1], `'"`)
 			}
 			if name != "" {
-				return []claim{{name: name, command: option(ws[i:], "-binarypathname", "-path"), host: option(ws[i:], "-computername")}}
+				return claim{name: name, command: option(ws[i:], "-binarypathname", "-path"), host: option(ws[i:], "-computername")}, true
+			}
+		case base == "wmic":
+			if c, ok := wmicClaim(ws[i+1:]); ok {
+				return c, true
 			}
 		case base == "reg" && i+2 < len(ws) && strings.EqualFold(ws[i+1], "add"):
 			key := ws[i+2]
-			if name, _ := world.ServiceValue(key + `\x`); name != "" {
-				return []claim{{name: name, change: true}}
+			name, _ := world.ServiceValue(key + `\x`)
+			if name == "" {
+				break
 			}
+			c := claim{name: name, change: true}
+			switch value := option(ws[i:], "/v"); {
+			case strings.EqualFold(value, "ServiceDll"):
+				c.dll = option(ws[i:], "/d")
+			case strings.EqualFold(value, "ImagePath"):
+				c.command = option(ws[i:], "/d")
+			}
+			return c, true
 		}
 	}
-	return nil
+	return claim{}, false
+}
+
+// wmicClaim reads "service call create Name="…",PathName="…"" after wmic.
+func wmicClaim(ws []string) (claim, bool) {
+	var verbs []string
+	var c claim
+	for i, w := range ws {
+		verbs = append(verbs, strings.ToLower(w))
+		if node, ok := strings.CutPrefix(verbs[i], "/node:"); ok {
+			c.host = node
+		}
+		if n := len(verbs); n < 3 || verbs[n-3] != "service" && verbs[n-3] != "win32_service" || verbs[n-2] != "call" || verbs[n-1] != "create" {
+			continue
+		}
+		for _, part := range strings.Split(strings.Join(ws[i+1:], " "), ",") {
+			name, value, _ := strings.Cut(part, "=")
+			switch value = strings.TrimSpace(value); strings.ToLower(strings.TrimSpace(name)) {
+			case "name":
+				c.name = value
+			case "pathname":
+				c.command = value
+			}
+		}
+		return c, c.name != ""
+	}
+	return claim{}, false
 }
 
 // claimWindow is how far a registration's record may be from the start of the
@@ -296,7 +380,7 @@ const claimWindow = 60 * time.Second
 // serviceEdges draws services: who registered them, from which file, and what
 // they ran.
 func (j *joiner) serviceEdges(services []service) {
-	claims := j.claims(serviceClaims)
+	claims := j.serviceClaims
 	for _, s := range services {
 		var cited []event.EvidenceRef
 		for _, r := range s.Installs {
@@ -322,8 +406,8 @@ func (j *joiner) serviceEdges(services []service) {
 			!slices.ContainsFunc(own, func(c claim) bool { return !c.change }) &&
 			!slices.ContainsFunc(s.Installs, func(r *world.Record) bool { return r.Kind == event.ServiceInstall })
 		program, _ := world.SplitCommand(s.ImagePath)
-		j.registeredFile(n, program, first, "service-image")
-		j.registeredFile(n, s.DLL, first, "service-dll")
+		j.registeredFile(n, program, recorded(first), "service-image")
+		j.registeredFile(n, s.DLL, recorded(first), "service-dll")
 		for _, r := range s.runs {
 			if p := j.process(r.process); p != nil {
 				// The unit is why a broker's program carries lineage; link asks
@@ -343,7 +427,7 @@ func (j *joiner) serviceEdges(services []service) {
 		list := slices.Clone(claims[k])
 		slices.SortStableFunc(list, func(a, b claim) int { return a.t.Compare(b.t) })
 		for i, c := range list {
-			if c.remote || c.change && c.command == "" || j.hasRegistration(c) {
+			if c.remote || c.change && c.command == "" && c.dll == "" || j.hasRegistration(c) {
 				continue
 			}
 			verb := Registered
@@ -359,11 +443,26 @@ func (j *joiner) serviceEdges(services []service) {
 				slices.SortStableFunc(j.programs[n.ID], func(a, b program) int { return a.from.Compare(b.from) })
 				n.setAttr("ImagePath", j.programs[n.ID][len(j.programs[n.ID])-1].path)
 			}
+			n.setAttr("ServiceDll", c.dll)
 			n.Existing = c.change
 			j.link(fact{
 				from: j.process(c.process), to: n, verb: verb, class: ClassA, skeleton: true,
 				join: "command-line", t: c.t, refs: c.refs,
 			})
+			if len(c.refs) > 0 {
+				at := seenAt{c.process.Host, c.t, c.refs[0]}
+				program, _ := world.SplitCommand(c.command)
+				j.registeredFile(n, program, at, "service-image")
+				j.registeredFile(n, c.dll, at, "service-dll")
+			}
+			for _, r := range j.claimedRuns[k] {
+				if p := j.process(r.process); p != nil && !r.process.Start.Before(c.t) {
+					j.link(fact{
+						from: n, to: p, verb: RanAs, class: r.class, skeleton: true,
+						join: r.join, t: r.process.Start, refs: r.refs,
+					})
+				}
+			}
 			// What it ran, until the next command line says another program.
 			image, _ := world.SplitCommand(c.command)
 			if c.command == "" || world.Base(world.PathKey(image)) == "svchost.exe" {
@@ -462,18 +561,27 @@ func (j *joiner) claimed(n *Node, claims []claim, records []*world.Record) {
 	}
 }
 
+// seenAt is where and when a record told of something.
+type seenAt struct {
+	host string
+	t    time.Time
+	ref  event.EvidenceRef
+}
+
+func recorded(r *world.Record) seenAt { return seenAt{r.Host, r.Time, r.Ref} }
+
 // registeredFile joins a unit to the file that it runs, if that was written.
-func (j *joiner) registeredFile(n *Node, path string, r *world.Record, join string) {
+func (j *joiner) registeredFile(n *Node, path string, r seenAt, join string) {
 	if path == "" {
 		return
 	}
-	key := j.w.PathOn(r.Host, path)
-	w := j.lastWrite(r.Host, key, r.Time)
+	key := j.w.PathOn(r.host, path)
+	w := j.lastWrite(r.host, key, r.t)
 	if w == nil {
 		// Some register first and write afterwards.
-		list := j.written[fileKey(r.Host, key)]
-		i := sort.Search(len(list), func(i int) bool { return list[i].t.After(r.Time) })
-		if i == len(list) || list[i].t.Sub(r.Time) > 10*time.Minute {
+		list := j.written[fileKey(r.host, key)]
+		i := sort.Search(len(list), func(i int) bool { return list[i].t.After(r.t) })
+		if i == len(list) || list[i].t.Sub(r.t) > 10*time.Minute {
 			return
 		}
 		w = &list[i]
@@ -482,37 +590,44 @@ func (j *joiner) registeredFile(n *Node, path string, r *world.Record, join stri
 	j.took(file)
 	j.link(fact{
 		from: file, to: n, verb: Registered, class: ClassB, skeleton: true, join: join,
-		t: r.Time, refs: refs(w.refs, []event.EvidenceRef{r.Ref}),
+		t: r.t, refs: refs(w.refs, []event.EvidenceRef{r.ref}),
 	})
 }
 
 // taskClaims reads schtasks /create and Register-ScheduledTask.
 func taskClaims(text string) []claim {
 	lower := strings.ToLower(text)
-	switch {
-	case strings.Contains(lower, "schtasks"):
-		ws := words(text)
-		change := false
-		for _, w := range ws {
-			switch strings.ToLower(w) {
-			case "/create", "-create":
-				if name := option(ws, "/tn", "-tn"); name != "" {
-					return []claim{{name: world.TaskName(name), command: option(ws, "/tr", "-tr"), host: option(ws, "/s", "-s")}}
-				}
-			case "/change", "-change":
-				change = true
-			}
-		}
-		if name := option(ws, "/tn", "-tn"); change && name != "" {
-			return []claim{{name: world.TaskName(name), command: option(ws, "/tr", "-tr"), host: option(ws, "/s", "-s"), change: true}}
-		}
-	case strings.Contains(lower, "register-scheduledtask"):
-		ws := words(text)
-		if name := option(ws, "-taskname"); name != "" {
-			return []claim{{name: world.TaskName(name)}}
+	if !strings.Contains(lower, "schtasks") && !strings.Contains(lower, "register-scheduledtask") {
+		return nil
+	}
+	for _, ws := range phrases(text) {
+		if c, ok := taskClaim(ws); ok {
+			return []claim{c}
 		}
 	}
 	return nil
+}
+
+func taskClaim(ws []string) (claim, bool) {
+	for i, w := range ws {
+		switch w = strings.ToLower(w); {
+		case strings.TrimSuffix(world.Base(world.PathKey(w)), ".exe") == "schtasks":
+			ws := ws[i+1:]
+			has := func(names ...string) bool {
+				return slices.ContainsFunc(ws, func(w string) bool { return slices.Contains(names, strings.ToLower(w)) })
+			}
+			c := claim{name: world.TaskName(option(ws, "/tn", "-tn")), command: option(ws, "/tr", "-tr"), host: option(ws, "/s", "-s")}
+			c.change = !has("/create", "-create")
+			if c.name != "" && (!c.change || has("/change", "-change")) {
+				return c, true
+			}
+		case w == "register-scheduledtask":
+			if name := option(ws[i:], "-taskname"); name != "" {
+				return claim{name: world.TaskName(name)}, true
+			}
+		}
+	}
+	return claim{}, false
 }
 
 func (g *Graph) task(host, name string, t time.Time, refs []event.EvidenceRef) *Node {
@@ -597,7 +712,7 @@ func (j *joiner) tasks() {
 			units = append(units, unit{n, t.Host, first.Time, first.Ref, commands})
 			for _, c := range commands {
 				program, _ := world.SplitCommand(c)
-				j.registeredFile(n, program, first, "task-action")
+				j.registeredFile(n, program, recorded(first), "task-action")
 			}
 		}
 	}
@@ -712,7 +827,7 @@ func (j *joiner) runKeys() {
 			})
 		}
 		program, _ := world.SplitCommand(data)
-		j.registeredFile(n, program, r, "run-key")
+		j.registeredFile(n, program, recorded(r), "run-key")
 		for i, c := range children[started{world.HostKey(r.Host), world.CommandKey(data)}] {
 			if data == "" || c.Start.Before(r.Time) || i >= maxRuns {
 				continue

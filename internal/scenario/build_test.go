@@ -877,7 +877,7 @@ func TestTheFormatIsDescribed(t *testing.T) {
 	}
 	words := slices.Sorted(maps.Keys(lib.verbs))
 	words = append(words, lib.logNames...)
-	words = append(words, "start", "seed", "telemetry", "records", "language", "stretch", "jitter", "name", "shuffle", "lose", "background")
+	words = append(words, "start", "seed", "telemetry", "records", "language", "stretch", "jitter", "identity", "shuffle", "lose", "background")
 	for _, verb := range slices.Sorted(maps.Keys(lib.verbs)) {
 		if !bytes.Contains(doc, []byte("`"+verb+"`")) {
 			t.Errorf("the verb %s is not described", verb)

@@ -240,9 +240,9 @@ func (s *Scenario) set(p place, name, value string) error {
 			return p.errorf("jitter wants a percentage up to 95, not %q", value)
 		}
 		s.jitter = float64(percent) / 100
-	case "name":
+	case "identity":
 		if value == "" {
-			return p.errorf("name wants a name")
+			return p.errorf("identity wants a name")
 		}
 		s.identity = value
 	case "lose":
@@ -261,18 +261,22 @@ func (s *Scenario) set(p place, name, value string) error {
 
 // settingNames are the settings.
 var settingNames = []string{
-	"start", "seed", "name", "telemetry", "records", "language", "stretch", "jitter", "shuffle", "lose", "background",
+	"start", "seed", "identity", "telemetry", "records", "language", "stretch", "jitter", "shuffle", "lose", "background",
 }
 
 // Set changes a variable or a setting of the scenario: the name of a vars line,
-// or one of start, seed, name, telemetry, records, language, stretch, jitter,
+// or one of start, seed, identity, telemetry, records, language, stretch, jitter,
 // shuffle, lose and background. It is how a scenario is varied without editing it.
 func (s *Scenario) Set(name, value string) error {
-	for i := range s.vars {
+	found := false
+	for i := range s.vars { // a later line of the same name gives it another value
 		if s.vars[i].name == name {
 			s.vars[i].op, s.vars[i].arg = "=", value
-			return nil
+			found = true
 		}
+	}
+	if found {
+		return nil
 	}
 	return s.set(place{s.Name, 0}, name, value)
 }

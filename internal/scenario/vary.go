@@ -144,17 +144,19 @@ func (s *Scenario) Chosen() []Chosen { return slices.Clone(s.choices) }
 // Text returns the scenario, with what was decided, as a scenario file without
 // alternatives. Parsed under any name, it builds the same records.
 func (s *Scenario) Text() []byte {
-	values := map[string]string{"name": s.identity}
-	names := []string{"name"} // which comes first, the others in the order they were set
+	values := map[Chosen]string{} // by kind and name
+	var settings []string         // in the order they were set
 	for _, c := range s.choices {
 		if c.Kind == "choice" {
 			continue
 		}
-		if _, ok := values[c.Name]; !ok {
-			names = append(names, c.Name)
+		k := Chosen{Kind: c.Kind, Name: c.Name}
+		if _, ok := values[k]; !ok && c.Kind == "setting" && c.Name != "identity" && (c.Name != "background" || !s.has("background")) {
+			settings = append(settings, c.Name)
 		}
-		values[c.Name] = c.Value
+		values[k] = c.Value
 	}
+	setting := func(name string) *line { return &line{word: name, rest: values[Chosen{Kind: "setting", Name: name}]} }
 	var b strings.Builder
 	b.WriteString(s.comment)
 	parts := s.parts
@@ -167,30 +169,29 @@ func (s *Scenario) Text() []byte {
 		}
 		b.WriteString("-- " + p.name + " --\n")
 		var lines []*line
+		if p.name == "settings" {
+			lines = append(lines, &line{word: "identity", rest: escape(s.identity)})
+		}
 		for _, l := range p.lines {
-			value, given := values[l.word]
+			_, set := values[Chosen{Kind: "setting", Name: l.word}]
+			value, given := values[Chosen{Kind: "variable", Name: l.word}]
 			switch {
-			case p.name == "settings" && (given || l.word == "name"):
+			case p.name == "settings" && (set || l.word == "identity"):
 				continue
 			case p.name == "vars" && given:
 				l = &line{word: l.word, rest: "= " + escape(value)}
 			case p.name == "background" && l.word == "count" && s.given("background"):
-				continue
+				l = &line{word: "count", rest: setting("background").rest}
 			}
 			lines = append(lines, l)
 		}
-		switch p.name {
-		case "settings":
-			lines = append([]*line{{word: "name", rest: escape(s.identity)}}, lines...)
-			for _, name := range names[1:] {
-				if (name != "background" || !s.has("background")) && !slices.ContainsFunc(s.vars, func(v variable) bool { return v.name == name }) {
-					lines = append(lines, &line{word: name, rest: values[name]})
-				}
+		switch {
+		case p.name == "settings":
+			for _, name := range settings {
+				lines = append(lines, setting(name))
 			}
-		case "background":
-			if s.given("background") {
-				lines = append(lines, &line{word: "count", rest: values["background"]})
-			}
+		case p.name == "background" && s.given("background") && !slices.ContainsFunc(lines, func(l *line) bool { return l.word == "count" }):
+			lines = append(lines, &line{word: "count", rest: setting("background").rest})
 		}
 		render(&b, lines, 0)
 	}
