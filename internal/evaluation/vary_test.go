@@ -138,7 +138,11 @@ func checkVariant(engine *detect.Engine, varied *scenario.Scenario, b *scenario.
 	// Where the records name the stick and its letter, but not that they belong
 	// together, the letter is all that can be said.
 	lettered := main.Root.Kind == incident.RootVolume && g.Node(main.Root.Node).Label == chosen(varied, "stick")+":"
-	if s.RootExact.Of != s.RootExact.All && !lettered && (parts == 1 || main.Root.Kind != incident.RootBeforeRecord) {
+	// Where they do not hold the way from the stick together, it may be told as begun
+	// before the recording, or as begun at the computer with the stick as another
+	// candidate.
+	torn := parts > 1 && (main.Root.Kind == incident.RootBeforeRecord || s.RootTop3.Of == s.RootTop3.All)
+	if s.RootExact.Of != s.RootExact.All && !lettered && !torn {
 		say("%s", strings.Join(s.Notes, "; "))
 	}
 	// In one incident, unless the records do not hold it together.
@@ -171,8 +175,8 @@ func chosen(s *scenario.Scenario, name string) string {
 
 // piecesOf counts the pieces into which the intrusion falls when only those of its
 // true hand-offs are left that the kept records allow to join: the most incidents
-// that an analysis which never guesses may tell of. A piece has a process whose
-// start is recorded, or a unit whose registration is.
+// that an analysis which never guesses may tell of. A piece has a process that
+// the intrusion started, or a unit whose registration is recorded.
 func piecesOf(b *scenario.Built) int {
 	type key struct {
 		kind, host, name string
@@ -225,6 +229,11 @@ func piecesOf(b *scenario.Built) int {
 			if (s.Kind == "process" || s.Kind == "service" || s.Kind == "task") && len(s.Records) > 0 {
 				started[k] = true
 			}
+		}
+		// What the intrusion started is a piece of its own if the record of its start is
+		// lost and others tell of it.
+		if h.Row == 1 {
+			started[keyOf(h.To)] = true
 		}
 		if h.Joinable {
 			for _, k := range ends[1:] {
