@@ -30,7 +30,8 @@ type Options struct {
 
 // Build joins detections into incidents: those whose nodes the graph connects
 // over skeleton edges of class A and B are one. The severity of an incident is
-// that of its most severe detection. Incidents come in the order of their first
+// that of its most severe detection, lifted by what came from a removable volume
+// (see Incident.Severity). Incidents come in the order of their first
 // detection; the same sets of events and detections give the same incidents.
 //
 // Detections that point into the graph where it has no node yet add it, so g
@@ -346,6 +347,7 @@ func (b *builder) build() *Incident {
 			b.told[e] = true
 		}
 	}
+	b.raise(i)
 	i.ID = b.alerts[0].ID
 	roots := b.roots()
 	i.Root = roots[0]
@@ -752,6 +754,33 @@ func (b *builder) tells(e *provenance.Edge) bool {
 	return e.Skeleton && b.core[e.To]
 }
 
+// aboutSticks are the behaviours whose rules weigh that a stick is concerned
+// already.
+var aboutSticks = []string{"usb-script", "usb-spread", "hidden-files"}
+
+// raise lifts the severity for what came from a removable volume: a detection on
+// it counts one step more, at most high. An exclusion of an installer's own folder
+// is one thing; the same by what a stick brought is another.
+func (b *builder) raise(i *Incident) {
+	if !b.joined {
+		return
+	}
+	for _, d := range i.Detections {
+		n := b.g.Node(d.Node)
+		if n == nil || n.Hub || n.Kind == provenance.Volume || slices.Contains(aboutSticks, d.Rule.Behaviour) {
+			continue
+		}
+		at := slices.IndexFunc(n.Origins, func(o provenance.Origin) bool { return o.Kind == provenance.OriginVolume })
+		if at < 0 {
+			continue
+		}
+		if i.raised == "" {
+			i.raised = n.Origins[at].Label
+		}
+		i.Severity = max(i.Severity, min(d.Rule.Severity+1, detect.High))
+	}
+}
+
 // scoreAmong adds up the printed terms; see the doc comment of Incident.Terms.
 func (i *Incident) scoreAmong(common *Commonness) {
 	i.Terms, i.Score = nil, 0
@@ -800,6 +829,9 @@ func (i *Incident) scoreAmong(common *Commonness) {
 	term("tactics", strconv.Itoa(tactics), 20*tactics)
 	if sequence > 1 {
 		term("tactic-sequence", strconv.Itoa(sequence), 60*(sequence-1))
+	}
+	if i.raised != "" {
+		term("origin", i.raised, 40)
 	}
 	if len(i.Hosts) > 1 {
 		term("hosts", strconv.Itoa(len(i.Hosts)), 50*(len(i.Hosts)-1))

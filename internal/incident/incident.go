@@ -90,7 +90,10 @@ type Persistence struct {
 
 // Incident is one intrusion.
 type Incident struct {
-	ID       string // that of its earliest detection; see Changes
+	ID string // that of its earliest detection; see Changes
+	// Severity is that of the most severe detection, where one on what came from a
+	// removable volume counts a step more, at most high; the term "origin" then names
+	// the volume.
 	Severity detect.Severity
 	Score    int
 	Terms    []Term
@@ -129,7 +132,8 @@ type Incident struct {
 	// Cut counts nodes left out by the size bound.
 	Cut int
 
-	joined bool // false for what stands alone at a hub, and a burst
+	joined bool   // false for what stands alone at a hub, and a burst
+	raised string // the label of the removable volume that lifted the severity
 }
 
 // Gap is something that was not seen.
