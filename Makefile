@@ -27,6 +27,10 @@ test: setup lint ## everything: checks, tests, cross-compilation; installs what 
 test-full: setup lint ## the same with the long tests over all recordings
 	ASHIATO_FULL=1 $(GO) test -timeout 60m ./...
 
+.PHONY: properties
+properties: ## 500 variants of the campaign and 200 working days: one incident in each, none in each
+	ASHIATO_FULL=1 $(GO) test -count 1 -v -run '^(TestVariantsOfTheCampaign|TestWorkingDays)$$' -timeout 60m ./internal/evaluation
+
 .PHONY: oracle
 oracle: ## compare the rule engine with its slow reference on every event of every recording
 	ASHIATO_FULL=1 $(GO) test -count 1 -v -run '^TestEngineAgreesWithReferenceOnRecordings$$' -timeout 60m ./internal/sigma

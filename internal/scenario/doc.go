@@ -14,6 +14,12 @@
 //	built, err := s.Build()
 //	err = scenario.WriteNDJSON("out", built)
 //
+//	s, err = scenario.Vary("usb-coinminer.txtar", data, 7, nil) // or let a seed decide
+//
+// A file holds alternatives (choose, when, unless) and what a seed may change of
+// its names and settings (the vary section). WorkingDay is a scenario without an
+// intrusion, for telling false alarms.
+//
 // # Truth
 //
 // Beside the records a build hands on what is true of them, so that an analysis
