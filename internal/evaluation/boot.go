@@ -48,6 +48,7 @@ type rebooter struct {
 	shift        time.Duration
 	guids        map[string]string // theirs, in lower case → ours
 	keys         map[uint64]uint64 // likewise of start keys
+	addresses    map[string]string // likewise of the hosts' IP addresses
 }
 
 // key returns the start key of a process that began at a time, by its own clock.

@@ -62,27 +62,57 @@ func FromScenario(b *scenario.Built) *Case {
 	return c
 }
 
-// Interleave puts two built scenarios on the same hosts: the second one's first
-// host becomes the first one's, and so on, and its clock is set so that it begins
-// the given time after the first one's attack. The second one's background stays
+// Interleave puts two built scenarios on the same hosts, which meet says, and sets
+// the second one's clock so that it begins the given time after the first one's
+// attack. The second one's background stays
 // away, since a machine has one, its process ids are others, since one machine
-// gives each to one process at a time, and its boots are the host's.
+// gives each to one process at a time, and its boots and addresses are the host's.
 func Interleave(a, b *scenario.Built, after time.Duration) *Case {
 	c := &Case{Name: strings.TrimSuffix(a.Name, ".txtar") + " + " + strings.TrimSuffix(b.Name, ".txtar")}
 	c.include(a, 0, nil, nil)
-	ours, theirs := hostsOf(a.Events), hostsOf(b.Events)
-	rename := map[string]string{}
-	for i, h := range theirs {
-		if i < len(ours) {
-			rename[h] = ours[i]
+	rename := meet(hostsOf(a.Events), hostsOf(b.Events))
+	shift := attackStart(a).Add(after).Sub(attackStart(b))
+	addresses := map[string]string{}
+	for from, to := range rename {
+		if ip := a.Addresses[to]; ip != "" && b.Addresses[from] != "" {
+			addresses[b.Addresses[from]] = ip
 		}
 	}
-	shift := attackStart(a).Add(after).Sub(attackStart(b))
 	c.include(b, shift, rename, &rebooter{
-		ours: bootsOf(a), theirs: bootsOf(b), rename: rename, shift: shift, guids: map[string]string{}, keys: map[uint64]uint64{},
+		ours: bootsOf(a), theirs: bootsOf(b), rename: rename, shift: shift, guids: map[string]string{}, keys: map[uint64]uint64{}, addresses: addresses,
 	})
 	c.finish()
 	return c
+}
+
+// meet returns which of our hosts each of theirs becomes. One that has the name of
+// one of ours is that machine, since a network has no two of a name; the first of
+// the others becomes the first of ours that is left, and so on. Those beyond stay
+// what they are.
+func meet(ours, theirs []string) map[string]string {
+	rename := map[string]string{}
+	taken := map[string]bool{}
+	for _, h := range theirs {
+		for _, o := range ours {
+			if machine(o) == machine(h) {
+				rename[h], taken[o] = o, true
+				break
+			}
+		}
+	}
+	left := slices.DeleteFunc(slices.Clone(ours), func(o string) bool { return taken[o] })
+	for _, h := range theirs {
+		if _, named := rename[h]; !named && len(left) > 0 {
+			rename[h], left = left[0], left[1:]
+		}
+	}
+	return rename
+}
+
+// machine is a host's name without its domain, in lower case.
+func machine(host string) string {
+	name, _, _ := strings.Cut(strings.ToLower(host), ".")
+	return name
 }
 
 // hostsOf returns the hosts by how many records they have, the most first.
@@ -147,6 +177,9 @@ func (c *Case) include(b *scenario.Built, shift time.Duration, rename map[string
 			}
 			moveProcesses(e)
 			renameHosts(e, rename)
+			for i := range e.Data {
+				e.Data[i].Value = readdress(e.Data[i].Value, second.addresses)
+			}
 		}
 		normalize.Event(e)
 		c.Events = append(c.Events, e)
@@ -189,6 +222,33 @@ func renameHosts(e *event.Event, rename map[string]string) {
 	}
 }
 
+// readdress gives the IPv4 addresses in a text that became others those.
+func readdress(text string, become map[string]string) string {
+	var out strings.Builder
+	done := 0 // how much of the text is in out
+	for at := 0; at < len(text); {
+		end := at
+		for end < len(text) && (text[end] == '.' || text[end] >= '0' && text[end] <= '9') {
+			end++
+		}
+		if end == at {
+			at++
+			continue
+		}
+		ip := strings.TrimRight(text[at:end], ".") // the end of a sentence
+		if to, ok := become[ip]; ok {
+			out.WriteString(text[done:at])
+			out.WriteString(to)
+			done = at + len(ip)
+		}
+		at = end
+	}
+	if done == 0 {
+		return text
+	}
+	return out.String() + text[done:]
+}
+
 // moveProcesses gives every process of an event another id.
 func moveProcesses(e *event.Event) {
 	if e.PID > systemPID {
@@ -198,7 +258,9 @@ func moveProcesses(e *event.Event) {
 		f := &e.Data[i]
 		// Windows Installer's fields have no names; the second is its client's id.
 		client := e.Provider == "MsiInstaller" && (e.ID == 1040 || e.ID == 1042) && i == 1
-		if !client && !strings.Contains(strings.ToLower(f.Name), "processid") {
+		// The audit log of Linux calls them pid and ppid.
+		audit := e.Provider == "auditd" && (f.Name == "pid" || f.Name == "ppid" || f.Name == "opid")
+		if !client && !audit && !strings.Contains(strings.ToLower(f.Name), "processid") {
 			continue
 		}
 		if hex, ok := strings.CutPrefix(strings.ToLower(f.Value), "0x"); ok {

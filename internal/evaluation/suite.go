@@ -131,7 +131,7 @@ func (s *Suite) Run(ctx context.Context) (*Report, error) {
 			scores = append(scores, Measure(s.Engine, Interleave(p.a, p.b, interleaved)))
 		}
 		r.Sections = append(r.Sections, Section{
-			Title: "Two at once", About: "Every two scenarios put on the same hosts, the second beginning three minutes after the first; their backgrounds add up.", Truth: true, Score: Sum(scores),
+			Title: "Two at once", About: "Every two scenarios put on the same hosts, the second beginning three minutes after the first; the background is the first one's.", Truth: true, Score: Sum(scores),
 		})
 	}
 	if len(recordings) > 0 {

@@ -29,6 +29,8 @@ type Built struct {
 	Handoffs []Handoff
 	// Expect is the scenario's expect section with its variables filled in.
 	Expect Expect
+	// Addresses are the hosts' own IP addresses by their names in the records.
+	Addresses map[string]string
 }
 
 // RecordKey names a record of one log of one host.
@@ -149,7 +151,10 @@ func (b *builder) finish() (*Built, error) {
 	})
 	built := &Built{
 		Name: b.s.Name, Title: b.s.Title,
-		Truth: make(map[RecordKey]Label, len(b.records)), Lost: map[RecordKey]Label{},
+		Truth: make(map[RecordKey]Label, len(b.records)), Lost: map[RecordKey]Label{}, Addresses: map[string]string{},
+	}
+	for _, h := range b.hosts {
+		built.Addresses[h.vars["fqdn"]] = h.vars["address"]
 	}
 	var err error
 	if built.Expect, err = b.expectations(); err != nil {
