@@ -2,6 +2,8 @@ package provenance
 
 import (
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"ashiato/internal/world"
 )
@@ -20,7 +22,9 @@ const (
 // Brought is the file that came from outside by all that is known, though no
 // record tells of its coming.
 type Brought struct {
-	Path string // as recorded, or of what a command line passes its match form
+	// Path is as recorded. Of what a command line passes in another form, as with
+	// variables or short names, it is the match form.
+	Path string
 	Way  Way
 }
 
@@ -45,10 +49,49 @@ func (g *Graph) Brought(n *Node) (b Brought, ok bool) {
 		}
 		if i == 0 {
 			p = n.Path
+		} else {
+			p = spelled(p, n.Attr("CommandLine"), n.Attr("CurrentDirectory"))
 		}
 		return Brought{p, way}, true
 	}
 	return b, false
+}
+
+// spelled returns the path of a match form as a command line spells it, alone or
+// below the current directory; the match form where it does not stand there.
+func spelled(key, cmd, dir string) string {
+	if p, ok := spelledIn(cmd, key); ok {
+		return p
+	}
+	if dir != "" && !strings.HasSuffix(dir, `\`) {
+		dir += `\`
+	}
+	if rest, ok := strings.CutPrefix(key, world.PathKey(dir)); ok && rest != "" {
+		if p, ok := spelledIn(cmd, rest); ok {
+			return dir + p
+		}
+	}
+	return key
+}
+
+// spelledIn returns the first part of a text that has the match form.
+func spelledIn(text, key string) (string, bool) {
+	first, _ := utf8.DecodeRuneInString(key)
+	runes := utf8.RuneCountInString(key) // lower case has as many
+	for i, r := range text {
+		if unicode.ToLower(r) != first && r != '/' {
+			continue
+		}
+		end := i
+		for n := 0; n < runes && end < len(text); n++ {
+			_, size := utf8.DecodeRuneInString(text[end:])
+			end += size
+		}
+		if part := text[i:end]; world.PathKey(part) == key {
+			return part, true
+		}
+	}
+	return "", false
 }
 
 // accounted reports whether records tell where a file came from by the time that
