@@ -53,9 +53,9 @@ func (r *Record) kept(name string) string {
 	return ""
 }
 
-// keptNames are the names of keptFields as Get knows them.
-var keptNames = func() map[event.Kind][]string {
-	m := map[event.Kind][]string{}
+// keptNames are the names of keptFields as Get knows them, by kind: Get is called
+// more often than anything else.
+var keptNames = func() (m [1 << 8][]string) {
 	for k, names := range keptFields {
 		for _, n := range names {
 			m[k] = append(m[k], fieldName(n))

@@ -63,6 +63,13 @@ func (s *Service) Key() string { return strings.ToLower(s.Name) }
 // order of their first record.
 func (w *World) Services() []*Service {
 	w.resolve()
+	if w.services == nil {
+		w.services = append([]*Service{}, w.findServices()...)
+	}
+	return w.services
+}
+
+func (w *World) findServices() []*Service {
 	byKey := map[string]*Service{}
 	installed := map[*Service]time.Time{} // by the service manager's own record
 	var all []*Service
@@ -180,6 +187,13 @@ func TaskName(name string) string { return strings.TrimLeft(name, `\/`) }
 // the order of their first record.
 func (w *World) Tasks() []*Task {
 	w.resolve()
+	if w.tasks == nil {
+		w.tasks = append([]*Task{}, w.findTasks()...)
+	}
+	return w.tasks
+}
+
+func (w *World) findTasks() []*Task {
 	byKey := map[string]*Task{}
 	var all []*Task
 	of := func(r *Record, name string) *Task {

@@ -82,6 +82,8 @@ type World struct {
 	stated       map[string][]*Mount // host|device name → the attachments of which the sensor says so
 	gaps         []Gap
 	holes        map[logKey][]hole
+	services     []*Service // nil until they are asked for
+	tasks        []*Task    // likewise
 }
 
 // New returns an empty World.
@@ -482,6 +484,7 @@ func (w *World) reset() {
 	w.plans, w.records = nil, nil
 	w.processes, w.byKey, w.byGUID, w.byStart, w.byPID, w.starts = nil, nil, nil, nil, nil, nil
 	w.volumes, w.mounts, w.devices, w.deviceMounts, w.stated, w.gaps, w.holes = nil, nil, nil, nil, nil, nil, nil
+	w.services, w.tasks = nil, nil
 }
 
 // resolve turns the set of records into the answers.
