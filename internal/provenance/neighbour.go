@@ -1,6 +1,7 @@
 package provenance
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -24,8 +25,10 @@ type Outlook struct {
 	// Offers and Seeks are keys by which a join may cross hosts: it may where one
 	// host offers what another seeks. Shares are keys by which equals meet, and
 	// Likens those by which they are only like each other: what more than a few
-	// hosts have is common and says nothing. All are sorted.
-	Offers, Seeks, Shares, Likens []string
+	// hosts have is common and says nothing. Draws are those of Likens for which
+	// the host's graph may have something to draw: hosts meet by these. All are
+	// sorted.
+	Offers, Seeks, Shares, Likens, Draws []string
 }
 
 // Outlooks returns the outlook of every host of w, by host.
@@ -42,7 +45,7 @@ func Outlooks(w *world.World) []*Outlook {
 		o := seen[k]
 		if o == nil {
 			o = &outlook{
-				host: k, offers: set{}, seeks: set{}, shares: set{}, likens: set{}, addresses: set{}, fans: set{},
+				host: k, offers: set{}, seeks: set{}, shares: set{}, likens: set{}, idle: set{}, addresses: set{}, fans: set{},
 				accounts: set{}, written: set{}, loaded: map[string][]string{},
 			}
 			seen[k] = o
@@ -61,8 +64,14 @@ func Outlooks(w *world.World) []*Outlook {
 		of(r.Host).record(r)
 		if key := placeKey(r); r.Kind == event.NetworkConnect && key != "" && !strings.EqualFold(r.Get("Initiated"), "false") {
 			p, _ := w.Actor(r)
-			if p != nil && p.Image != "" && !strings.HasPrefix(p.ImageKey(), `c:\program files`) && carries.mayCarry(p, 0) {
-				of(r.Host).likens[key] = true
+			if p == nil || p.Image == "" || strings.HasPrefix(p.ImageKey(), `c:\program files`) || !carries.mayCarry(p, 0, carries.ofSomeService) {
+				continue
+			}
+			switch o := of(r.Host); {
+			case carries.mayCarry(p, 0, carries.ofService):
+				o.likens[key] = true
+			case !o.likens[key]:
+				o.idle[key] = true
 			}
 		}
 	}
@@ -97,21 +106,37 @@ func Outlooks(w *world.World) []*Outlook {
 // unitBrokers tells which brokers' processes may turn out to be one unit's own.
 type unitBrokers struct {
 	tampered map[*world.Process]bool
-	services map[string]bool // hosts of which services are recorded
-	handlers map[string]bool // hosts of which tasks with COM handlers are
+	services map[string]bool         // hosts of which services are recorded
+	programs map[serviceChild]bool   // what those services were to run
+	modules  map[*world.Process]bool // who loaded what those services were to load
+	handlers map[string]bool         // hosts of which tasks with COM handlers are
 }
 
 func brokerUnits(w *world.World) *unitBrokers {
-	u := &unitBrokers{map[*world.Process]bool{}, set{}, set{}}
-	for _, r := range w.Records() {
-		if r.Kind == event.ProcessTamper || r.Kind == event.ImageLoad && foreignBroker(r) || planted(r) {
-			if p, _ := w.Actor(r); p != nil {
-				u.tampered[p] = true
+	u := &unitBrokers{map[*world.Process]bool{}, set{}, map[serviceChild]bool{}, map[*world.Process]bool{}, set{}}
+	modules := set{}
+	for _, s := range w.Services() {
+		host := world.HostKey(s.Host)
+		u.services[host] = true
+		for _, p := range s.Programs {
+			if p.DLL {
+				modules[fileKey(host, world.PathKey(p.Path))] = true
+			} else {
+				u.programs[serviceChild{host, world.CommandKey(p.Path)}] = true
 			}
 		}
 	}
-	for _, s := range w.Services() {
-		u.services[world.HostKey(s.Host)] = true
+	for _, r := range w.Records() {
+		load := r.Kind == event.ImageLoad
+		tampered := r.Kind == event.ProcessTamper || load && foreignBroker(r) || planted(r)
+		loaded := load && len(modules) > 0 && modules[fileKey(r.Host, w.PathOn(r.Host, r.Get("ImageLoaded")))]
+		if !tampered && !loaded {
+			continue
+		}
+		if p, _ := w.Actor(r); p != nil {
+			u.tampered[p] = u.tampered[p] || tampered
+			u.modules[p] = u.modules[p] || loaded
+		}
 	}
 	for _, t := range w.Tasks() {
 		if len(t.Handlers) > 0 {
@@ -121,14 +146,27 @@ func brokerUnits(w *world.World) *unitBrokers {
 	return u
 }
 
+// ofSomeService reports whether a process may be of any service, whichever are
+// recorded.
+func (u *unitBrokers) ofSomeService(p *world.Process) bool {
+	return u.services[world.HostKey(p.Host)] && startedBy(p, "services.exe")
+}
+
+// ofService reports whether a recorded service may have run a process: see
+// joiner.services.
+func (u *unitBrokers) ofService(p *world.Process) bool {
+	return u.modules[p] ||
+		startedBy(p, "services.exe") && u.programs[serviceChild{world.HostKey(p.Host), world.CommandKey(cmp.Or(p.CommandLine, p.Image))}]
+}
+
 // mayCarry reports whether a process may carry lineage in some graph: Graph.hub
-// then does not hold for it. It says yes rather too often.
-func (u *unitBrokers) mayCarry(p *world.Process, depth int) bool {
+// then does not hold for it. It says yes rather too often; service says whether
+// a service may have run a process.
+func (u *unitBrokers) mayCarry(p *world.Process, depth int, service func(*world.Process) bool) bool {
 	if !staticHub(p.ImageKey()) || u.tampered[p] || shellHost(p) || isInstaller(p) || p.ImageKey() == scrcons {
 		return true
 	}
-	host := world.HostKey(p.Host)
-	if depth > 8 || u.services[host] && startedBy(p, "services.exe") || u.handlers[host] && scheduled(p) {
+	if depth > 8 || service(p) || u.handlers[world.HostKey(p.Host)] && scheduled(p) {
 		return true
 	}
 	parents := begetters[p.ImageKey()]
@@ -137,7 +175,7 @@ func (u *unitBrokers) mayCarry(p *world.Process, depth int) bool {
 	}
 	parent := world.PathKey(p.ParentImage)
 	if q := p.Parent; q != nil && q.Image != "" {
-		if parent = q.ImageKey(); u.mayCarry(q, depth+1) {
+		if parent = q.ImageKey(); u.mayCarry(q, depth+1, service) {
 			return true
 		}
 	}
@@ -152,6 +190,7 @@ func (s set) sorted() []string { return slices.Sorted(maps.Keys(s)) }
 type outlook struct {
 	host, recorded                                 string
 	addresses, fans, offers, seeks, shares, likens set
+	idle                                           set                 // keys that it is like others by and draws nothing of, unless they are among likens
 	accounts                                       set                 // that logged on
 	written                                        set                 // names of files that something wrote
 	loaded                                         map[string][]string // hashes of modules by name
@@ -176,9 +215,11 @@ func (o *outlook) outlook() *Outlook {
 			o.likens["same-hash|"+h] = true
 		}
 	}
+	draws := o.likens.sorted()
+	maps.Copy(o.likens, o.idle)
 	return &Outlook{
 		Host: o.host, Recorded: o.recorded, Addresses: o.addresses.sorted(), Fans: o.fans.sorted(),
-		Offers: o.offers.sorted(), Seeks: o.seeks.sorted(), Shares: o.shares.sorted(), Likens: o.likens.sorted(),
+		Offers: o.offers.sorted(), Seeks: o.seeks.sorted(), Shares: o.shares.sorted(), Likens: o.likens.sorted(), Draws: draws,
 	}
 }
 
@@ -327,7 +368,7 @@ type Neighbours struct {
 }
 
 // meeting is who has a key.
-type meeting struct{ offer, seek, share, liken map[string]bool }
+type meeting struct{ offer, seek, share, liken, draw map[string]bool }
 
 // NewNeighbours returns the Neighbours of hosts.
 func NewNeighbours(all ...*Outlook) *Neighbours {
@@ -353,6 +394,7 @@ func (n *Neighbours) Put(o *Outlook) (affected []string) {
 	n.differ(o.Host, before.Offers, o.Offers, func(m *meeting) *map[string]bool { return &m.offer })
 	n.differ(o.Host, before.Seeks, o.Seeks, func(m *meeting) *map[string]bool { return &m.seek })
 	n.differ(o.Host, before.Shares, o.Shares, func(m *meeting) *map[string]bool { return &m.share })
+	n.differ(o.Host, before.Draws, o.Draws, func(m *meeting) *map[string]bool { return &m.draw })
 	for _, k := range n.differ(o.Host, before.Likens, o.Likens, func(m *meeting) *map[string]bool { return &m.liken }) {
 		if m := n.keys[k]; m != nil && (len(m.liken) == rare || len(m.liken) == rare+1) {
 			for h := range m.liken {
@@ -387,7 +429,7 @@ func (n *Neighbours) differ(host string, before, after []string, of func(*meetin
 			m := n.keys[k]
 			delete(*of(m), host)
 			n.noteMet(k, m)
-			if len(m.offer)+len(m.seek)+len(m.share)+len(m.liken) == 0 {
+			if len(m.offer)+len(m.seek)+len(m.share)+len(m.liken)+len(m.draw) == 0 {
 				delete(n.keys, k)
 			}
 		case c > 0:
@@ -419,8 +461,8 @@ func (m *meeting) groups() (all [][]map[string]bool) {
 	if len(m.share) > 1 {
 		all = append(all, []map[string]bool{m.share})
 	}
-	if len(m.liken) > 1 && !m.common() {
-		all = append(all, []map[string]bool{m.liken})
+	if len(m.draw) > 1 && !m.common() {
+		all = append(all, []map[string]bool{m.draw})
 	}
 	return all
 }

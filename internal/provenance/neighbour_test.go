@@ -169,6 +169,11 @@ func TestNeighboursAreAFunctionOfTheOutlooks(t *testing.T) {
 				Host: h, Recorded: rapid.SampledFrom([]string{h, ""}).Draw(t, "recorded"), Addresses: some.Draw(t, "addresses"), Fans: some.Draw(t, "fans"),
 				Offers: some.Draw(t, "offers"), Seeks: some.Draw(t, "seeks"), Shares: some.Draw(t, "shares"), Likens: some.Draw(t, "likens"),
 			}
+			for _, k := range o.Likens {
+				if rapid.Bool().Draw(t, "draws") {
+					o.Draws = append(o.Draws, k)
+				}
+			}
 			n.Put(o)
 			last[h] = o
 		}
