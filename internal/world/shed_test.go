@@ -594,9 +594,26 @@ func TestFloodsCostTheirOwn(t *testing.T) {
 	}
 }
 
+// notInBoth counts what only one of two lists holds.
+func notInBoth(a, b []string) int {
+	count := map[string]int{}
+	for _, s := range a {
+		count[s]++
+	}
+	for _, s := range b {
+		count[s]--
+	}
+	n := 0
+	for _, c := range count {
+		n += max(c, -c)
+	}
+	return n
+}
+
 // TestCopiesOfOtherFiles holds that copies of records that other files hold, in
-// any order, give the answers of the set of all copies, and that if they say less,
-// it is said that the answers may depend on order.
+// any order, give the answers of the set of all copies, but for what the names of
+// those files weigh in a world this small, and that if they say less, it is said
+// that the answers may depend on order.
 func TestCopiesOfOtherFiles(t *testing.T) {
 	unsure, all := map[bool]int{}, map[bool]int{}
 	rapid.Check(t, func(t *rapid.T) {
@@ -625,8 +642,13 @@ func TestCopiesOfOtherFiles(t *testing.T) {
 			return
 		}
 		counts := twin.Shed().Identities == 0
-		if diff := cmp.Diff(bareAnswers(twin, counts), bareAnswers(w, counts)); diff != "" {
-			t.Fatalf("thinned at level %d, answered at %d, not %d:\n%s", w.stores["pc"].level, w.plans[w.stores["pc"]].level, twin.plans[twin.stores["pc"]].level, diff)
+		want, got := bareAnswers(twin, counts), bareAnswers(w, counts)
+		// Of copies the one of the first file is kept in the end. What the names of
+		// the others weighed meanwhile may have cost so many records.
+		const names = 10 * (originCost + 40) / rowCost
+		if n := notInBoth(want, got); n > names {
+			t.Fatalf("%d answers differ; thinned at level %d, answered at %d, not %d:\n%s",
+				n, w.stores["pc"].level, w.plans[w.stores["pc"]].level, twin.plans[twin.stores["pc"]].level, cmp.Diff(want, got))
 		}
 	})
 	if unsure[true] == 0 || unsure[false]*2 > all[false] {
