@@ -203,7 +203,7 @@ func (r *reader) record(line []byte, end int) {
 		g.partial = true
 	} else {
 		g.fields = append(g.fields, event.Field{Name: "type", Value: name})
-		g.fields = appendFields(g.fields, name, rest[1:])
+		g.fields = appendFields(g.fields, name, rest[1:], 0)
 	}
 	g.sum.Write(w.Bytes()[:end])
 	switch {

@@ -176,6 +176,23 @@ func TestWriting(t *testing.T) {
 	}
 }
 
+// TestNestedValues holds that a line of values within values is read in bounded
+// time, and that a field without a name is none.
+func TestNestedValues(t *testing.T) {
+	line := "type=USER_CMD msg=audit(1.001:2): =x a=" + strings.Repeat("{b=", auditd.MaxLine/3-40) + "\n"
+	events, stats, _ := sourcetest.Read(context.Background(), auditd.Read, strings.NewReader(line))
+	if len(events) != 1 || stats.Events != 1 {
+		t.Fatalf("%d events, %+v", len(events), stats)
+	}
+	var names []string
+	for _, f := range events[0].Data {
+		names = append(names, f.Name)
+	}
+	if got := strings.Join(names, " "); got != "type b" {
+		t.Errorf("fields %q", got)
+	}
+}
+
 // FuzzRead holds for any bytes: the numbers balance, all of the input is read, and
 // whatever the kernel's own encoding can hold is read as the same again.
 func FuzzRead(f *testing.F) {

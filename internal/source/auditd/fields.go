@@ -12,10 +12,14 @@ import (
 // it writes names instead of numbers (log_format = ENRICHED).
 const separator = 0x1D
 
+// maxNested is how deep values may hold fields. What programs write holds them once:
+// msg='op=login acct="a"'.
+const maxNested = 3
+
 // appendFields reads "name=value name=value …" of a record. A value in single
 // quotes or braces holds fields itself, which take its place; text that is no field
-// is passed over.
-func appendFields(fields event.Fields, kind string, b []byte) event.Fields {
+// is passed over. nested is how deep b lies in such values.
+func appendFields(fields event.Fields, kind string, b []byte, nested int) event.Fields {
 	for len(fields) < MaxFields {
 		b = bytes.TrimLeft(b, " \t\x1d,:")
 		if len(b) == 0 {
@@ -31,19 +35,22 @@ func appendFields(fields event.Fields, kind string, b []byte) event.Fields {
 		}
 		name := string(b[:end])
 		b = b[end+1:]
+		if name == "" {
+			continue // a stray "="
+		}
 		var value []byte
 		quoted := false
 		switch {
 		case len(b) > 0 && b[0] == '\'':
 			value, b = until(b[1:], '\'')
-			if bytes.IndexByte(value, '=') >= 0 {
-				fields = appendFields(fields, kind, value)
+			if nested < maxNested && bytes.IndexByte(value, '=') >= 0 {
+				fields = appendFields(fields, kind, value, nested+1)
 				continue
 			}
 			quoted = true
-		case len(b) > 0 && b[0] == '{':
+		case nested < maxNested && len(b) > 0 && b[0] == '{':
 			value, b = until(b[1:], '}')
-			fields = appendFields(fields, kind, value)
+			fields = appendFields(fields, kind, value, nested+1)
 			continue
 		case len(b) > 0 && b[0] == '"':
 			value, b = until(b[1:], '"')
