@@ -638,6 +638,26 @@ func (t *teller) start(e *provenance.Edge) {
 	}
 }
 
+// interpreted names the file that the one process whose start a chapter tells of
+// was given to run, "" if there is none or more than one.
+func (t *teller) interpreted(c *chapter) string {
+	started, file := 0, ""
+	for _, e := range c.edges {
+		switch {
+		case e.Verb == provenance.Started:
+			started++
+		case e.Verb == provenance.Interpreted && file == "":
+			file = t.name(e.From)
+		case e.Verb == provenance.Interpreted && file != t.name(e.From):
+			return ""
+		}
+	}
+	if started > 1 || len(c.things) > 1 {
+		return ""
+	}
+	return file
+}
+
 // wrapper reports whether a process is a shell that was started for one command
 // and has nothing said about it: its parent started the command.
 func (t *teller) wrapper(process provenance.NodeID) bool {
@@ -852,6 +872,9 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 			return "started-credentials", []string{actor, things}
 		case c.has("cleanup"):
 			return "cleaned-up", []string{actor, things}
+		}
+		if file := t.interpreted(c); file != "" {
+			return "started-script", []string{actor, things, file}
 		}
 	case "accessed":
 		if c.has("credential-theft") {
