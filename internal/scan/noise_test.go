@@ -17,7 +17,7 @@ import (
 	"ashiato/internal/ruleset"
 )
 
-// The words of a person who looked at an incident: part of the attack that was
+// What an incident was judged to be: part of the attack that was
 // recorded, of what else happened there, or not looked at yet.
 const (
 	ofAttack     = "attack"
@@ -27,7 +27,7 @@ const (
 
 // TestIncidentsOutsideTheAttack counts the incidents of high severity and more that
 // are not the recorded attack: over all recordings of attacks, with the shipped
-// rules and with the public ones. Each is judged by a person, in
+// rules and with the public ones. Each is judged in
 // testdata/noise/*.tsv; a new one fails until it is.
 func TestIncidentsOutsideTheAttack(t *testing.T) {
 	root := corpus.Dir(t, "otrf")
