@@ -109,19 +109,17 @@ func (a *Analysis) Add(batch []*event.Event) {
 	defer a.workers.Put(w)
 	var ds []detect.Detection
 	var told []correlation.Observation
-	for _, e := range batch {
+	for _, e := range batch { // hosts have locks of their own
+		found, counted := len(ds), len(told)
 		if e.Flags&event.Unread == 0 { // else no rule can hold for it
 			ds, told = w.Observe(e, nil, ds, told)
 		}
-	}
-	detected := make(map[*event.Event]bool, len(ds))
-	for i := range ds {
-		detected[ds[i].Event] = true
-	}
-	for _, e := range batch { // hosts have locks of their own
-		if detected[e] {
+		switch {
+		case len(ds) > found:
 			a.joins.AddDetected(e)
-		} else {
+		case len(told) > counted:
+			a.joins.AddCounted(e)
+		default:
 			a.joins.Add(e)
 		}
 	}

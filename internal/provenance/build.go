@@ -40,6 +40,10 @@ func NewBuilderAmong(w *world.World, n *Neighbours) *Builder {
 // the event is not kept.
 func (b *Builder) Add(e *event.Event) { b.world.Add(e) }
 
+// AddCounted is Add for an event that a correlation counts, which is given up
+// later than others.
+func (b *Builder) AddCounted(e *event.Event) { b.world.AddCounted(e) }
+
 // AddDetected is Add for an event for which a rule held, which is given up last
 // where memory is short.
 func (b *Builder) AddDetected(e *event.Event) { b.world.AddDetected(e) }

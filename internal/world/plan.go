@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -22,7 +23,9 @@ import (
 //     of a group of repeats, or the last alone, are the same however the others
 //     are left out in between.
 //   - What a level leaves takes more memory the more records there are. A level
-//     that some records make necessary is necessary for all of them.
+//     that some records make necessary is necessary for all of them. Where what is
+//     cited or believed in the end may take less than before, as another copy of a
+//     record does, what it may have taken is charged: see scale.
 //   - From levelCut on each class of records has its own order of age, which
 //     depends on the record alone, and the newest that fit into its share are kept.
 //     The share of a class that does not fit falls when any other grows, so the
@@ -41,11 +44,12 @@ type plan struct {
 	// others are processes that kept records name and that are mentioned no more, by
 	// ProcessGuid: their place is that in the list of mentions, were it longer.
 	others map[[16]byte]uint32
+	cuts   [classes]cut
 	shed   Shed
 }
 
 func newPlan(s *store) *plan {
-	return &plan{store: s, level: s.level, rows: make([]bool, s.rows.n), mentions: make([]bool, s.mentions.n)}
+	return &plan{store: s, level: s.level, rows: make([]bool, s.rows.n), mentions: make([]bool, s.mentions.n), cuts: s.cuts}
 }
 
 // planOf is the plan of a store where no more records come, or none for now. It is
@@ -56,7 +60,7 @@ func (w *World) planOf(s *store, share int64) *plan {
 		return last.plan
 	}
 	p := &plan{store: s, level: s.level}
-	if s.level > levelAll || s.cost() > b.answers {
+	if s.level > levelAll || s.cost()+s.loose > b.answers {
 		p = newPlan(s)
 		p.giveUp(b)
 	}
@@ -80,10 +84,9 @@ func (p *plan) giveUp(b budget) {
 	if p.level == levelCut || takes > b.whole {
 		p.level = levelCut
 		p.sift()
-		cuts := p.cuts
-		p.shed.Processes += p.cut(b.whole, &cuts)
-		for c := range cuts {
-			if p.cuts[c].made && cuts[c].age == p.cuts[c].age && cuts[c].takes+p.cuts[c].next <= cuts[c].share {
+		p.shed.Processes += p.cut(b.whole, false)
+		for c, was := range p.store.cuts {
+			if now := &p.cuts[c]; was.made && now.age == was.age && now.takes+was.next <= now.share {
 				p.shed.Unsure++
 			}
 		}
@@ -92,7 +95,9 @@ func (p *plan) giveUp(b budget) {
 	if p.level >= levelMerged && p.differing > 0 {
 		p.shed.Unsure++
 	}
-	p.shed.Context = p.context
+	if p.level > levelAll {
+		p.shed.Context = p.context
+	}
 	switch gone := max(0, p.wanted-p.context-p.left()); p.level {
 	case levelMerged:
 		p.shed.Repeats = gone
@@ -108,7 +113,7 @@ func (p *plan) giveUp(b budget) {
 		before := p.left()
 		p.level = levelCut
 		p.sift()
-		p.shed.Processes += p.cut(b.answers, new([classes]cut))
+		p.shed.Processes += p.cut(b.answers, true)
 		p.shed.Oldest += before - p.left()
 	}
 }
@@ -135,7 +140,7 @@ func (p *plan) eachRow(f func(i uint32, row *row, r *Record)) {
 	}
 }
 
-// takes is what the rest costs, as kept.cost of it alone.
+// takes is what the rest is charged, at least kept.cost of it alone.
 func (p *plan) takes() int64 { return p.weighed().cost }
 
 func (p *plan) weighed() *scale {
@@ -150,20 +155,46 @@ func (p *plan) weighed() *scale {
 			s.mention(i, 1)
 		}
 	}
+	for i := range p.loci.list {
+		if p.charges(uint32(i)) {
+			s.cost += p.loci.list[i].size() + locusCost
+		}
+	}
 	return s
 }
 
+// charges reports whether a locus is charged for: a record that no class has given
+// up for its age has a copy there, although another may be what is cited.
+func (p *plan) charges(locus uint32) bool {
+	for c, m := range p.newest[locus] {
+		if p.chargesFor(class(c), m) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *plan) chargesFor(c class, m moment) bool {
+	if c == classContext {
+		return m.is && p.level < levelNoContext
+	}
+	return m.is && !p.cuts[c].passed(m)
+}
+
 // scale weighs some of what is kept: what several have in common counts once.
+//
+// What more records can replace by something that takes less does not count as what
+// it is, so that more never weigh less. Of what passes, and of what a mention says,
+// each counts as the longest that may be, alone. Loci do not count here.
 type scale struct {
 	*kept
 	texts   map[textRef]int
 	origins map[uint32]int
-	loci    map[uint32]int
 	cost    int64
 }
 
 func newScale(k *kept) *scale {
-	return &scale{kept: k, texts: map[textRef]int{}, origins: map[uint32]int{}, loci: map[uint32]int{}}
+	return &scale{kept: k, texts: map[textRef]int{}, origins: map[uint32]int{}}
 }
 
 // count adds by to a count, and what it is that is counted to the cost, or takes
@@ -180,36 +211,26 @@ func count[T comparable](s *scale, counts map[T]int, k T, by int, cost func() in
 	}
 }
 
-func (s *scale) text(ref textRef, by int) {
-	if ref != 0 {
-		count(s, s.texts, ref, by, func() int64 { return s.kept.texts.sizeOf(ref) + textCost })
-	}
-}
-
-func (s *scale) locus(i uint32, by int) {
-	count(s, s.loci, i, by, func() int64 { return s.kept.loci.list[i].size() + originCost })
-}
-
 // row puts a row on the scale, or with -1 takes it off.
 func (s *scale) row(i uint32, by int) {
 	r := s.rows.at(i)
-	refs := s.fieldsOf(r)
-	s.cost += int64(by) * (rowCost + int64(len(refs))*valueCost)
-	for _, ref := range refs {
-		s.text(ref, by)
+	s.cost += int64(by) * (rowCost + int64(bits.OnesCount32(r.present))*valueCost)
+	fields, passes := s.fieldsOf(r), passingFields[s.kept.origins.list[r.origin].Kind]
+	for present := r.present; present != 0; present &= present - 1 {
+		ref := fields[0]
+		fields = fields[1:]
+		if passes&present&-present != 0 && s.kept.passes(ref) {
+			s.cost += int64(by) * passingCost
+			continue
+		}
+		count(s, s.texts, ref, by, func() int64 { return s.kept.texts.sizeOf(ref) + textCost })
 	}
 	count(s, s.origins, r.origin, by, func() int64 { return s.kept.origins.list[r.origin].size() + originCost })
-	s.locus(r.locus, by)
 }
 
 // mention is row for a mention.
 func (s *scale) mention(i uint32, by int) {
-	m := s.mentions.at(i)
-	s.cost += int64(by) * mentionCost
-	for _, ref := range [...]textRef{m.host, m.guid, m.image, m.cmd, m.user} {
-		s.text(ref, by)
-	}
-	s.locus(m.locus, by)
+	s.cost += int64(by) * (mentionCost + s.mentions.at(i).longest.sum())
 }
 
 // sift gives up context, and what repeats, as far as the level says.
@@ -222,9 +243,9 @@ func (p *plan) sift() {
 	var key []byte
 	p.eachRow(func(i uint32, row *row, r *Record) {
 		switch {
-		case row.detected:
+		case row.standing == detected:
 			return
-		case isContext(r.Kind, r.Get):
+		case row.standing == plain && isContext(r.Kind, r.Get):
 			p.rows[i] = true
 			return
 		case p.level < levelMerged || !repeating[r.Kind]:
@@ -310,18 +331,21 @@ const (
 	classLife           // starts and ends of processes
 	classAct            // what they did
 	classLasting        // what outlives them, and what was not recorded
+	classCounted        // what correlations count
 	classDetected       // what rules found
 	classes
 )
 
 // weights are the classes' shares. What one does not take the others may.
-var weights = [classes]int64{classMention: 2, classLife: 2, classAct: 2, classLasting: 4, classDetected: 6}
+var weights = [classes]int64{classMention: 2, classLife: 2, classAct: 2, classLasting: 4, classCounted: 4, classDetected: 6}
 
 // classOf is the class of a record.
-func classOf(kind event.Kind, get func(string) string, detected bool) class {
+func classOf(kind event.Kind, get func(string) string, st standing) class {
 	switch {
-	case detected:
+	case st == detected:
 		return classDetected
+	case st == counted:
+		return classCounted
 	case lasting(kind, get):
 		return classLasting
 	case kind == event.ProcessCreate || kind == event.ProcessTerminate:
@@ -342,71 +366,106 @@ type cut struct {
 // gone reports whether what has that age was given up.
 func (c *cut) gone(a age) bool { return c.made && a.compare(c.age) <= 0 }
 
-// cut gives up, of each class, the oldest that do not fit into its share. In cuts
-// it reads which classes were cut before, and writes where they are cut now. It
-// returns the count of mentions that were given up.
-func (p *plan) cut(whole int64, cuts *[classes]cut) (mentions int) {
-	type member struct {
-		i   uint32
-		sec int64
+// passed reports whether everything of a moment and number was given up.
+func (c *cut) passed(m moment) bool {
+	if !c.made {
+		return false
 	}
-	var members [classes][]member
+	at := m.compare(c.age.moment())
+	return at < 0 || at == 0 && c.age.tie == lastTie
+}
+
+func (a age) moment() moment { return moment{a.sec, a.record, a.nsec, true} }
+
+// lastTie is behind all others of a moment.
+var lastTie = [16]byte(bytes.Repeat([]byte{0xff}, 16))
+
+// member is what is cut by age: a row or a mention, or the loci that are charged
+// for until a moment.
+type member struct {
+	moment
+	i uint32
+}
+
+// cut gives up, of each class, the oldest that do not fit into its share. It returns
+// the count of mentions that were given up. A class that was cut before needs more
+// than it can get, unless this is to be cut again into less.
+//
+// A locus is charged for as long as records of its newest moment are left. If the
+// loci of a moment are too much with any record of it, all of that moment are
+// given up, and those of it that are still to come.
+func (p *plan) cut(whole int64, again bool) (mentions int) {
+	var members, loci [classes][]member
 	var scales [classes]*scale
-	for c := range scales {
+	for c := range classes {
 		scales[c] = newScale(&p.kept)
+		for i := range uint32(len(p.loci.list)) {
+			if m := p.newest[i][c]; p.chargesFor(c, m) {
+				loci[c] = append(loci[c], member{m, i})
+				scales[c].cost += p.loci.list[i].size() + locusCost
+			}
+		}
 	}
 	p.eachRow(func(i uint32, row *row, r *Record) {
-		c := classOf(r.Kind, r.Get, row.detected)
-		members[c] = append(members[c], member{i, row.sec})
+		c := classOf(r.Kind, r.Get, row.standing)
+		members[c] = append(members[c], member{moment{row.sec, row.record, row.nsec, true}, i})
 		scales[c].row(i, 1)
 	})
 	guids := make([][16]byte, p.store.mentions.n)
 	for guid, i := range p.byGUID {
 		if guids[i] = guid; !p.mentions[i] {
-			members[classMention] = append(members[classMention], member{i, guidAge(guid).sec})
+			members[classMention] = append(members[classMention], member{guidAge(guid).moment(), i})
 			scales[classMention].mention(i, 1)
 		}
 	}
-	shares := share(whole, func(c class) (int64, bool) { return scales[c].cost, cuts[c].made })
+	shares := share(whole, func(c class) (int64, bool) { return scales[c].cost, p.cuts[c].made && !again })
 	for c := range classes {
-		s, cut := scales[c], &cuts[c]
-		before := func(a, b member) int {
-			switch {
-			case a.sec != b.sec:
-				return cmp.Compare(a.sec, b.sec)
-			case c == classMention:
-				return bytes.Compare(guids[a.i][:], guids[b.i][:])
-			case p.before(a.i, b.i):
-				return -1
-			case p.before(b.i, a.i):
-				return 1
+		s, cut := scales[c], &p.cuts[c]
+		ageOf := func(m member) age {
+			if c == classMention {
+				return guidAge(guids[m.i])
 			}
-			return 0
+			return p.ageOf(p.store.rows.at(m.i))
 		}
 		if s.cost > shares[c] {
-			slices.SortFunc(members[c], before)
+			slices.SortFunc(members[c], func(a, b member) int {
+				if d := a.compare(b.moment); d != 0 || a.i == b.i {
+					return d
+				}
+				return ageOf(a).compare(ageOf(b))
+			})
+			slices.SortFunc(loci[c], func(a, b member) int { return a.compare(b.moment) })
 		}
-		for _, m := range members[c] {
-			if s.cost <= shares[c] {
-				break
+		for left, places := members[c], loci[c]; s.cost > shares[c] && len(left)+len(places) > 0; {
+			at := oldest(left, places)
+			for ; s.cost > shares[c] && len(left) > 0 && left[0].compare(at) == 0; left = left[1:] {
+				had, i := s.cost, left[0].i
+				if c == classMention {
+					s.mention(i, -1)
+					p.mentions[i] = true
+					mentions += int(p.store.mentions.at(i).count)
+				} else {
+					s.row(i, -1)
+					p.rows[i] = true
+				}
+				cut.made, cut.age, cut.next = true, ageOf(left[0]), had-s.cost
 			}
-			had := s.cost
-			cut.made = true
-			if c == classMention {
-				s.mention(m.i, -1)
-				p.mentions[m.i] = true
-				mentions += int(p.store.mentions.at(m.i).count)
-				cut.age = guidAge(guids[m.i])
-			} else {
-				s.row(m.i, -1)
-				p.rows[m.i] = true
-				cut.age = p.ageOf(p.store.rows.at(m.i))
+			for had := s.cost; had > shares[c] && len(places) > 0 && places[0].compare(at) == 0; places = places[1:] {
+				s.cost -= p.loci.list[places[0].i].size() + locusCost
+				cut.made, cut.age, cut.next = true, age{at.sec, at.nsec, at.record, lastTie}, had-s.cost
 			}
-			cut.next = had - s.cost
 		}
 		cut.takes, cut.share = s.cost, shares[c]
 	}
 	return mentions
+}
+
+// oldest returns the moment of the first of two sorted lists.
+func oldest(a, b []member) moment {
+	if len(b) == 0 || len(a) > 0 && a[0].compare(b[0].moment) < 0 {
+		return a[0].moment
+	}
+	return b[0].moment
 }
 
 // share divides what there is among the classes: each that needs less than its
@@ -444,7 +503,7 @@ type life struct {
 	guid         [16]byte
 	starts, ends []uint32 // rows
 	end          int64    // seconds since 1970
-	detected     bool
+	standing     standing
 	busy         bool // rows beside those name it
 	leaves       bool // it wrote a file, or something that lasts
 	children     []uint32
@@ -475,7 +534,9 @@ func (p *plan) lives() (lives []life, acts map[uint32][]uint32) {
 	acts = map[uint32][]uint32{}
 	for guid, i := range p.byGUID {
 		lives[i].guid = guid
-		lives[i].detected = !p.mentions[i] && p.store.mentions.at(i).detected
+		if !p.mentions[i] {
+			lives[i].standing = p.store.mentions.at(i).standing
+		}
 	}
 	for guid, i := range p.others {
 		lives[i].guid = guid
@@ -525,8 +586,8 @@ func (p *plan) lives() (lives []life, acts map[uint32][]uint32) {
 				lives[n].leaves = lives[n].leaves || lasting(r.Kind, r.Get)
 			}
 		}
-		if row.detected && ok {
-			lives[m].detected = true
+		if ok {
+			lives[m].standing = max(lives[m].standing, row.standing)
 		}
 	})
 	return lives, acts
@@ -589,7 +650,7 @@ func (p *plan) foldLeaves(most int64) {
 	var leaves []past
 	for i := range lives {
 		l := &lives[i]
-		if l.busy || l.detected || len(l.ends) == 0 || len(l.starts) == 0 {
+		if l.busy || l.standing > plain || len(l.ends) == 0 || len(l.starts) == 0 {
 			continue
 		}
 		leaf := past{rows: append(slices.Clone(l.starts), l.ends...), guid: l.guid, mention: int64(i), parent: -1, starts: 1}
@@ -632,7 +693,7 @@ func (p *plan) numberedLeaves() (leaves []past) {
 				continue
 			}
 			switch o := of(pid); {
-			case !own || name != "ProcessId" || row.detected:
+			case !own || name != "ProcessId" || row.standing > plain:
 				o.busy = true
 			case r.Get("ProcessGuid") != "":
 				// foldLeaves knows it better.
@@ -665,11 +726,11 @@ func (p *plan) dropEnded(most int64) {
 	for i := range lives {
 		l := &lives[i]
 		living := slices.ContainsFunc(l.children, func(c uint32) bool { return len(lives[c].ends) == 0 })
-		if l.detected || l.leaves || living || len(l.ends) == 0 || l.end >= before {
+		if l.standing > plain || l.leaves || living || len(l.ends) == 0 || l.end >= before {
 			continue
 		}
 		rows := append(append(slices.Clone(l.starts), l.ends...), acts[uint32(i)]...)
-		rows = slices.DeleteFunc(rows, func(i uint32) bool { return p.store.rows.at(i).detected })
+		rows = slices.DeleteFunc(rows, func(i uint32) bool { return p.store.rows.at(i).standing > plain })
 		if len(rows) > 0 {
 			ended = append(ended, past{rows: rows, guid: l.guid, mention: int64(i), parent: -1})
 		}
@@ -701,7 +762,7 @@ func (p *plan) known() []knownBy {
 			eachNamed(r.Kind, r.Get, func(n named) {
 				b, ok := guidBytes(n.guid)
 				if i, known := p.byGUID[b]; ok && (!known || p.mentions[i]) {
-					again.mention(&e, n, row.detected, false)
+					again.mention(&e, n, row.standing, false)
 				}
 			})
 		})

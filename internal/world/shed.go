@@ -2,6 +2,7 @@ package world
 
 import (
 	"encoding/binary"
+	"math/bits"
 	"strings"
 
 	"ashiato/internal/event"
@@ -88,7 +89,9 @@ const (
 	valueCost   = 4
 	textCost    = 8
 	originCost  = 320
-	mentionCost = 136 + 40
+	locusCost   = originCost + 24*(int64(classes)+1)
+	mentionCost = 160 + 40 + 5*(textCost+3)
+	passingCost = textCost + 1 + maxPassing
 	logCost     = 400
 	runCost     = 40
 )
@@ -96,7 +99,7 @@ const (
 // cost is about how many bytes of memory k takes.
 func (k *kept) cost() int64 {
 	return int64(k.rows.n)*rowCost + int64(k.values.n)*valueCost + k.texts.size + int64(k.texts.count)*textCost +
-		int64(len(k.origins.list)+len(k.loci.list))*originCost + k.names + int64(k.mentions.n)*mentionCost
+		int64(len(k.origins.list))*originCost + int64(len(k.loci.list))*locusCost + k.names + int64(k.mentions.n)*mentionCost
 }
 
 // budget is what parts of a host's memory are for.
@@ -109,9 +112,9 @@ type budget struct {
 	numbers int64
 }
 
-// Between whole and held lies what costs may shrink by while records come: of
-// copies of a record the one with the smallest reference is kept, and it may be
-// shorter than the one before.
+// Between whole and held lies what costs may shrink by while records come where
+// copies of a record do not say the same: the one with the smallest reference is
+// kept, and it may be shorter than the one before.
 func budgetOf(bytes int64) budget {
 	part := bytes / 16
 	return budget{answers: 8 * part, whole: 9 * part, held: 10 * part, most: 12 * part, ledger: 4 * part, numbers: 2 * part}
@@ -147,10 +150,11 @@ func (s *store) thin(b budget) {
 		p := newPlan(s)
 		p.sift()
 		if s.level == levelCut {
-			s.unmentioned += p.cut(b.held, &s.cuts)
+			s.unmentioned += p.cut(b.held, false)
+			s.cuts = p.cuts
 		}
-		s.compact(func(i uint32) bool { return !p.rows[i] }, func(i uint32) bool { return !p.mentions[i] })
-		if s.level == levelCut || s.cost() <= b.held {
+		if s.level == levelCut || p.takes() <= b.held {
+			s.compact(p)
 			return
 		}
 		s.level++
@@ -188,6 +192,23 @@ var passing = map[string]bool{
 	"SourcePort": true, "IpPort": true, "MessageNumber": true, "ScriptBlockId": true, "OperationId": true, "bytesTransferred": true,
 }
 
+// maxPassing is how long a value of these is at most; a longer one says something.
+const maxPassing = 64
+
+func (k *kept) passes(ref textRef) bool { return k.texts.sizeOf(ref) <= maxPassing+1 }
+
+// passingFields are the places of passing among a kind's kept fields.
+var passingFields = func() (m [1 << 8]uint32) {
+	for k, names := range keptNames {
+		for i, n := range names {
+			if passing[n] {
+				m[k] |= 1 << i
+			}
+		}
+	}
+	return m
+}()
+
 // lasting reports whether a record tells of something that outlives processes, or of
 // what was not recorded.
 func lasting(kind event.Kind, get func(string) string) bool {
@@ -216,13 +237,13 @@ var programs = func() map[string]bool {
 // no ProcessGuid tells processes apart, that is the hour too.
 func (s *store) appendGroup(b []byte, row *row, r *Record) []byte {
 	b = binary.LittleEndian.AppendUint32(b, row.origin)
-	b = binary.LittleEndian.AppendUint32(b, row.present)
+	b = append(binary.LittleEndian.AppendUint32(b, row.present), byte(row.standing))
 	at, named := 0, false
 	for i, n := range keptNames[r.Kind] {
 		if row.present&(1<<i) == 0 {
 			continue
 		}
-		if !passing[n] {
+		if !passing[n] || !s.passes(r.values[at]) {
 			b = binary.LittleEndian.AppendUint32(b, uint32(r.values[at]))
 		}
 		named = named || n == "ProcessGuid" || n == "SourceProcessGuid"
@@ -234,40 +255,52 @@ func (s *store) appendGroup(b []byte, row *row, r *Record) []byte {
 	return b
 }
 
-// compact copies what is to stay, so that the texts of the rest are let go. A nil
-// function keeps everything.
-func (s *store) compact(keepRow, keepMention func(uint32) bool) {
+// compact copies what a plan does not give up, so that the texts of the rest are
+// let go.
+func (s *store) compact(p *plan) {
 	old := s.kept
+	charged := make([]bool, len(old.newest))
+	for i := range charged {
+		charged[i] = p.charges(uint32(i))
+	}
 	s.kept = newKept()
 	s.texts.seed = old.texts.seed
 	text := func(ref textRef) textRef { return s.texts.put(old.texts.get(ref)) }
-	cited := func(c citation) citation {
-		c.locus = s.putLocus(old.loci.list[c.locus])
-		return c
+	put := func(i uint32) uint32 {
+		n := s.putLocus(old.loci.list[i])
+		s.newest[n] = old.newest[i]
+		return n
+	}
+	for i := range charged {
+		if charged[i] {
+			put(uint32(i))
+		}
 	}
 	moved := make([]uint32, old.rows.n) // the marks by which the ledger knows rows
 	for i := range uint32(old.rows.n) {
-		moved[i] = unkept
-		if keepRow != nil && !keepRow(i) {
+		if moved[i] = unkept; p.rows[i] {
 			continue
 		}
 		r := *old.rows.at(i)
+		kind := old.origins.list[r.origin].Kind
 		s.refs = s.refs[:0]
 		for _, ref := range old.fieldsOf(&r) {
 			s.refs = append(s.refs, text(ref))
 		}
 		r.at = s.values.add(s.refs)
+		s.loose += passingCost * int64(bits.OnesCount32(r.present&passingFields[kind]))
 		r.origin = s.putOrigin(old.origins.list[r.origin])
-		r.citation = cited(r.citation)
+		r.locus = put(r.locus)
 		moved[i] = firstKept + s.rows.add(r)
 	}
 	for guid, i := range old.byGUID {
-		if keepMention != nil && !keepMention(i) {
+		if p.mentions[i] {
 			continue
 		}
 		m := *old.mentions.at(i)
-		m.citation = cited(m.citation)
+		m.locus = put(m.locus)
 		m.host, m.guid, m.image, m.cmd, m.user = text(m.host), text(m.guid), text(m.image), text(m.cmd), text(m.user)
+		s.loose += m.longest.sum()
 		s.byGUID[guid] = s.mentions.add(m)
 	}
 	s.seen.each(func(mark *uint32) {

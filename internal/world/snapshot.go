@@ -21,7 +21,7 @@ import (
 
 // snapshotMagic begins a snapshot; its last byte is the version. The format is
 // in docs/formats/world-snapshot.md.
-const snapshotMagic = "ASHIWLD\x02"
+const snapshotMagic = "ASHIWLD\x03"
 
 // ErrSnapshot is what Restore returns, wrapped, for what is no snapshot, is
 // damaged, was made by a version that keeps other fields, or exceeds the limits.
@@ -129,10 +129,17 @@ func (e *encoder) store(s *store) {
 		e.uint(uint64(o.Task))
 	}
 	e.count(int64(len(s.loci.list)))
-	for _, l := range s.loci.list {
+	for i, l := range s.loci.list {
 		e.text(l.host)
 		e.text(l.channel)
 		e.text(l.file)
+		for _, m := range s.newest[i] {
+			if e.bool(m.is); m.is {
+				e.int(m.sec)
+				e.uint(uint64(m.nsec))
+				e.uint(m.record)
+			}
+		}
 	}
 	e.count(int64(s.rows.n))
 	for i := range uint32(s.rows.n) {
@@ -142,7 +149,7 @@ func (e *encoder) store(s *store) {
 		e.citation(&r.citation)
 		e.uint(uint64(r.origin))
 		e.uint(uint64(r.pid))
-		e.bool(r.detected)
+		e.uint(uint64(r.standing))
 		e.uint(uint64(r.present))
 		for _, ref := range s.fieldsOf(r) {
 			e.uint(index[ref])
@@ -163,9 +170,12 @@ func (e *encoder) store(s *store) {
 		for _, ref := range []textRef{m.host, m.guid, m.image, m.cmd, m.user} {
 			e.uint(index[ref])
 		}
+		for _, n := range m.longest.all() {
+			e.uint(uint64(*n))
+		}
 		e.uint(uint64(m.pid))
 		e.uint(uint64(m.count))
-		e.bool(m.detected)
+		e.uint(uint64(m.standing))
 	}
 	e.ledger(s.seen)
 	e.count(int64(len(s.logs)))
@@ -459,6 +469,13 @@ func (d *decoder) store(s *store, w *World) {
 		if n := len(s.loci.list); s.putLocus(l) != uint32(n) {
 			d.fail("a place occurs twice")
 		}
+		for c := range classes + 1 {
+			if m := &s.newest[len(s.newest)-1][c]; d.bool("whether a record is in a place") {
+				m.is = true
+				m.sec, m.nsec = d.moment()
+				m.record = d.uint("a record's number", 1<<64-1)
+			}
+		}
 	}
 	citation := func() (c citation) {
 		c.record = d.uint("a record's number", 1<<64-1)
@@ -473,7 +490,7 @@ func (d *decoder) store(s *store, w *World) {
 		r.citation = citation()
 		r.origin = uint32(d.index("an origin", len(s.origins.list)))
 		r.pid = uint32(d.uint("a process id", 1<<32-1))
-		r.detected = d.bool("whether a rule held")
+		r.standing = standing(d.uint("what rules say", uint64(detected)))
 		r.present = uint32(d.uint("which fields a record has", 1<<32-1))
 		if d.err != nil {
 			return
@@ -486,6 +503,7 @@ func (d *decoder) store(s *store, w *World) {
 			s.refs = append(s.refs, text())
 		}
 		r.at = s.values.add(s.refs)
+		s.loose += passingCost * int64(bits.OnesCount32(r.present&passingFields[s.origins.list[r.origin].Kind]))
 		s.rows.add(r)
 	}
 	for range d.count("processes", maxCount) {
@@ -501,9 +519,17 @@ func (d *decoder) store(s *store, w *World) {
 		for _, ref := range []*textRef{&m.host, &m.guid, &m.image, &m.cmd, &m.user} {
 			*ref = text()
 		}
+		texts := [...]textRef{m.host, m.guid, m.image, m.cmd, m.user}
+		for i, n := range m.longest.all() {
+			*n = uint32(d.count("the length of a text", maxText))
+			if d.err == nil && int(*n) < len(s.texts.get(texts[i])) {
+				d.fail("a text of %d bytes is longer than the longest, %d", len(s.texts.get(texts[i])), *n)
+			}
+		}
+		s.loose += m.longest.sum()
 		m.pid = uint32(d.uint("a process id", 1<<32-1))
 		m.count = uint32(d.uint("a count of records", 1<<32-1))
-		m.detected = d.bool("whether a rule held")
+		m.standing = standing(d.uint("what rules say", uint64(detected)))
 		if d.err != nil {
 			return
 		}

@@ -90,14 +90,15 @@ func TestRestoredWorldsGoOn(t *testing.T) {
 				l.by(11, time.Duration(n)*time.Second, 1+n%9, "TargetFilename", fmt.Sprint(`C:\`, n%5))
 			}
 		}
+		standings := []standing{detected, plain, counted, plain, plain}
 		limits := Limits{HostBytes: MinHostBytes}
 		at := rapid.IntRange(0, len(l.events)).Draw(t, "offset")
 		from := rapid.IntRange(0, at).Draw(t, "from")
 		one, whole := New(limits), New(limits)
 		for i, e := range l.events {
-			whole.add(e, i%5 == 0)
+			whole.add(e, standings[i%5])
 			if i < at {
-				one.add(e, i%5 == 0)
+				one.add(e, standings[i%5])
 			}
 		}
 		bytes := snapshotOf(t, one)
@@ -112,7 +113,7 @@ func TestRestoredWorldsGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := from; i < len(l.events); i++ {
-			again.add(l.events[i], i%5 == 0)
+			again.add(l.events[i], standings[i%5])
 		}
 		if a, b := again.Repeated(), whole.Repeated()+at-from; a != b {
 			t.Fatalf("%d repeated, want %d", a, b)

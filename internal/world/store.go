@@ -57,8 +57,14 @@ type kept struct {
 	origins  table[origin]
 	names    int64 // bytes of the names in origins and loci
 	loci     table[locus]
+	newest   []newest // by place in loci
 	mentions pool[mention]
 	byGUID   map[[16]byte]uint32
+	// lastLocus is the one that was put last.
+	lastLocus uint32
+	// loose is what passing values and the texts of mentions are charged with, and
+	// at least what they take.
+	loose int64
 }
 
 func newStore(key string, ledgerKey [2]uint64) *store {
@@ -127,16 +133,57 @@ type citation struct {
 }
 
 func (k *kept) cite(r *event.EvidenceRef) citation {
-	return citation{r.RecordID, r.Offset, r.SHA256, k.putLocus(locus{r.Host, r.Channel, r.File})}
+	return citation{r.RecordID, r.Offset, r.SHA256, k.locusOf(r)}
+}
+
+func (k *kept) locusOf(r *event.EvidenceRef) uint32 {
+	return k.putLocus(locus{r.Host, r.Channel, r.File})
 }
 
 func (k *kept) putLocus(l locus) uint32 {
 	l = locus{cutName(l.host), cutName(l.channel), cutName(l.file)}
+	if len(k.loci.list) > 0 && k.loci.list[k.lastLocus] == l {
+		return k.lastLocus
+	}
 	i, isNew := k.loci.put(l, locus.clone)
+	k.lastLocus = i
 	if isNew {
 		k.names += l.size()
+		k.newest = append(k.newest, newest{})
 	}
 	return i
+}
+
+// newest says until when a locus is charged for, by class: how old the newest
+// record is of which any copy is there. Which copy is cited in the end is not known
+// while they come; that one is there is known, and stays true.
+type newest [classes + 1]moment
+
+// classContext is the class of context, for loci only: of records it is all or
+// nothing.
+const classContext = classes
+
+// moment is an age without what decides between records of one moment and number.
+type moment struct {
+	sec    int64
+	record uint64
+	nsec   uint32
+	is     bool // false: none
+}
+
+func (m moment) compare(o moment) int {
+	return cmp.Or(compareMoments(m.sec, m.nsec, o.sec, o.nsec), cmp.Compare(m.record, o.record))
+}
+
+// seenIn notes that a record of that class and moment has a copy in r's locus,
+// unless all of that moment was given up.
+func (s *store) seenIn(r *event.EvidenceRef, c class, m moment) {
+	if c == classContext && s.level >= levelNoContext || c < classes && s.cuts[c].passed(m) {
+		return
+	}
+	if n := &s.newest[s.locusOf(r)][c]; !n.is || n.compare(m) < 0 {
+		*n = m
+	}
 }
 
 func (k *kept) putOrigin(o origin) uint32 {
@@ -153,17 +200,25 @@ func (k *kept) ref(c *citation) event.EvidenceRef {
 	return event.EvidenceRef{Host: p.host, Channel: p.channel, RecordID: c.record, File: p.file, Offset: c.offset, SHA256: c.sum}
 }
 
+// standing is what rules say of a record: what more is said of is given up later.
+type standing uint8
+
+const (
+	plain    standing = iota
+	counted           // a correlation counts it
+	detected          // a rule holds for it
+)
+
 // row is a kept record.
 type row struct {
 	sec int64 // since 1970
 	citation
-	nsec    uint32
-	origin  uint32
-	pid     uint32
-	present uint32 // which of its kind's kept fields it has
-	at      uint32 // where their values are
-	// detected says that a rule held for it.
-	detected bool
+	nsec     uint32
+	origin   uint32
+	pid      uint32
+	present  uint32 // which of its kind's kept fields it has
+	at       uint32 // where their values are
+	standing standing
 }
 
 func (k *kept) newRow(e *event.Event, names []string, buffer []textRef) (row, []textRef) {
@@ -191,6 +246,7 @@ func (k *kept) setFields(r *row, e *event.Event, names []string, buffer []textRe
 		buffer = append(buffer, k.texts.put(v))
 	}
 	r.at = k.values.add(buffer)
+	k.loose += passingCost * int64(bits.OnesCount32(r.present&passingFields[e.Kind]))
 	return buffer
 }
 
@@ -214,7 +270,26 @@ type mention struct {
 	pid                           uint32
 	image, cmd, user              textRef
 	count                         uint32 // of the records
-	detected                      bool   // a rule held for something it did
+	longest                       longest
+	standing                      standing // the highest of what it did
+}
+
+// longest is how long each text of a mention was at most, in any record. It is
+// charged for that: what is believed in the end may be shorter.
+type longest struct{ host, guid, image, cmd, user uint32 }
+
+func (l *longest) sum() int64 {
+	return int64(l.host) + int64(l.guid) + int64(l.image) + int64(l.cmd) + int64(l.user)
+}
+
+// all returns the lengths in the order of the fields.
+func (l *longest) all() [5]*uint32 { return [...]*uint32{&l.host, &l.guid, &l.image, &l.cmd, &l.user} }
+
+// grow makes n as long as a text, if that is known.
+func grow(n *uint32, text string) {
+	if known(text) {
+		*n = max(*n, uint32(min(len(text), maxText)))
+	}
 }
 
 func (m *mention) first() time.Time { return time.Unix(m.firstSec, int64(m.firstNsec)).UTC() }
@@ -241,7 +316,7 @@ type named struct{ guid, pid, image, cmd, user string }
 
 // mention takes in what e says of a process. isNew says that e was not added
 // before.
-func (s *store) mention(e *event.Event, n named, detected, isNew bool) {
+func (s *store) mention(e *event.Event, n named, st standing, isNew bool) {
 	if n.guid == "" {
 		return
 	}
@@ -250,9 +325,11 @@ func (s *store) mention(e *event.Event, n named, detected, isNew bool) {
 		return
 	}
 	sec, nsec := e.Time.Unix(), uint32(e.Time.Nanosecond())
+	started := guidAge(b)
+	s.seenIn(&e.Ref, classMention, started.moment())
 	i, ok := s.byGUID[b]
 	if !ok {
-		if s.cuts[classMention].gone(guidAge(b)) {
+		if s.cuts[classMention].gone(started) {
 			if isNew {
 				s.unmentioned++
 			}
@@ -268,6 +345,13 @@ func (s *store) mention(e *event.Event, n named, detected, isNew bool) {
 	if isNew {
 		m.count++
 	}
+	was := m.longest.sum()
+	m.longest.host = max(m.longest.host, uint32(len(e.Host))) // at most maxText
+	grow(&m.longest.guid, n.guid)
+	grow(&m.longest.image, n.image)
+	grow(&m.longest.cmd, n.cmd)
+	grow(&m.longest.user, n.user)
+	s.loose += m.longest.sum() - was
 	c := compareMoments(sec, nsec, m.firstSec, m.firstNsec)
 	if c == 0 && ok {
 		c = e.Ref.Compare(s.ref(&m.citation))
@@ -289,7 +373,7 @@ func (s *store) mention(e *event.Event, n named, detected, isNew bool) {
 	s.believe(&m.image, &m.imageAt, n.image, at)
 	s.believe(&m.cmd, &m.cmdAt, n.cmd, at)
 	s.believe(&m.user, &m.userAt, n.user, at)
-	m.detected = m.detected || detected
+	m.standing = max(m.standing, st)
 }
 
 func (s *store) believe(ref *textRef, since *int64, v string, at int64) {

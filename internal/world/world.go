@@ -150,19 +150,23 @@ func (w *World) sortedStores() []*store {
 }
 
 // Add takes an event in. The event is not kept.
-func (w *World) Add(e *event.Event) { w.add(e, false) }
+func (w *World) Add(e *event.Event) { w.add(e, plain) }
+
+// AddCounted is Add for an event that a correlation counts: its record and its
+// processes are given up later than others.
+func (w *World) AddCounted(e *event.Event) { w.add(e, counted) }
 
 // AddDetected is Add for an event for which a rule held: its record and its
 // processes are given up last.
-func (w *World) AddDetected(e *event.Event) { w.add(e, true) }
+func (w *World) AddDetected(e *event.Event) { w.add(e, detected) }
 
-func (w *World) add(e *event.Event, detected bool) {
+func (w *World) add(e *event.Event, st standing) {
 	w.reset()
 	var s *store
 	if len(e.Host) <= maxText {
 		s = w.store(e.Host, true)
 	}
-	if s == nil || !s.add(w, e, detected) {
+	if s == nil || !s.add(w, e, st) {
 		w.lost.Add(1)
 		return
 	}
@@ -175,7 +179,7 @@ func (w *World) add(e *event.Event, detected bool) {
 
 // add is World.Add for the events of one host. It reports whether the host is
 // still told apart.
-func (s *store) add(w *World, e *event.Event, detected bool) bool {
+func (s *store) add(w *World, e *event.Event, st standing) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.evicted {
@@ -185,74 +189,78 @@ func (s *store) add(w *World, e *event.Event, detected bool) bool {
 	s.note(e)
 	names, kept := keptFields[e.Kind]
 	kept = kept && wanted(e)
+	room := false
+	if kept {
+		var c class
+		c, room = s.room(e, st)
+		s.seenIn(&e.Ref, c, moment{e.Time.Unix(), e.Ref.RecordID, uint32(e.Time.Nanosecond()), true})
+	}
 	ledger := s.seen.cost
 	at, mark := s.look(e)
-	eachNamed(e.Kind, e.Value, func(n named) { s.mention(e, n, detected, mark == unseen) })
+	eachNamed(e.Kind, e.Value, func(n named) { s.mention(e, n, st, mark == unseen) })
 	if mark != unseen {
 		s.repeated++
 		switch {
 		case !kept:
 		case mark == unwanted: // a copy that says less came first
-			s.seen.mark(at, s.take(e, names, detected))
+			s.seen.mark(at, s.take(e, names, st, room))
 		case mark >= firstKept:
 			s.replace(mark-firstKept, e, names)
-			if row := s.rows.at(mark - firstKept); detected && !row.detected {
-				row.detected = true
-				if isContext(e.Kind, e.Value) {
+			if row := s.rows.at(mark - firstKept); row.standing < st {
+				if row.standing == plain && isContext(e.Kind, e.Value) {
 					s.context--
 				}
+				row.standing = st
 			}
-		case detected && s.room(e, true):
+		case st > plain && room:
 			// It was given up before it was known that a rule held.
 			if isContext(e.Kind, e.Value) {
 				s.context--
 			}
-			s.seen.mark(at, firstKept+s.addRow(e, names, true))
+			s.seen.mark(at, firstKept+s.addRow(e, names, st))
 		}
 		return true
 	}
 	s.given++
 	mark = unwanted
 	if kept {
-		mark = s.take(e, names, detected)
+		mark = s.take(e, names, st, room)
 	}
 	s.seen.put(at, mark)
 	s.weigh(w, e, kept, names, s.seen.cost-ledger)
 	return true
 }
 
-// take takes a record in that can take part in a join, and returns its mark.
-func (s *store) take(e *event.Event, names []string, detected bool) uint32 {
+// take takes a record in that can take part in a join, if there is room for it, and
+// returns its mark.
+func (s *store) take(e *event.Event, names []string, st standing, room bool) uint32 {
 	s.wanted++
-	if !detected && isContext(e.Kind, e.Value) {
+	if st == plain && isContext(e.Kind, e.Value) {
 		s.context++
 	}
-	if !s.room(e, detected) {
+	if !room {
 		return unkept
 	}
-	return firstKept + s.addRow(e, names, detected)
+	return firstKept + s.addRow(e, names, st)
 }
 
-// room reports whether a record may be in the answers.
-func (s *store) room(e *event.Event, detected bool) bool {
-	if s.level >= levelNoContext && !detected && isContext(e.Kind, e.Value) {
-		return false
+// room returns a record's class, and whether it may be in the answers.
+func (s *store) room(e *event.Event, st standing) (class, bool) {
+	if st == plain && isContext(e.Kind, e.Value) {
+		return classContext, s.level < levelNoContext
 	}
-	if s.level < levelCut {
-		return true
-	}
-	c := classOf(e.Kind, func(name string) string { return clip(e.Value(name)) }, detected)
+	c := classOf(e.Kind, func(name string) string { return clip(e.Value(name)) }, st)
 	if !s.cuts[c].made {
-		return true
+		return c, true
 	}
 	at := citation{record: e.Ref.RecordID, sum: e.Ref.SHA256}
-	return !s.cuts[c].gone(s.age(e.Time.Unix(), uint32(e.Time.Nanosecond()), e.Channel, e.Provider, e.ID, &at))
+	return c, !s.cuts[c].gone(s.age(e.Time.Unix(), uint32(e.Time.Nanosecond()), e.Channel, e.Provider, e.ID, &at))
 }
 
-func (s *store) addRow(e *event.Event, names []string, detected bool) uint32 {
+func (s *store) addRow(e *event.Event, names []string, st standing) uint32 {
 	var r row
 	r, s.refs = s.newRow(e, names, s.refs)
-	r.detected = detected
+	r.standing = st
 	return s.rows.add(r)
 }
 
@@ -260,15 +268,15 @@ func (s *store) addRow(e *event.Event, names []string, detected bool) uint32 {
 // copies may differ in what their shippers kept.
 func (s *store) replace(i uint32, e *event.Event, names []string) {
 	r := s.rows.at(i)
-	if !s.says(r, e, names) {
+	if o := &s.origins.list[r.origin]; o.Host != e.Host || o.Channel != cutName(e.Channel) || o.Task != e.Task || !s.says(r, e, names) {
 		s.differing++
 	}
 	if e.Ref.Compare(s.ref(&r.citation)) >= 0 {
 		return
 	}
-	detected := r.detected
+	st := r.standing
 	*r, s.refs = s.newRow(e, names, s.refs)
-	r.detected = detected
+	r.standing = st
 }
 
 // says reports whether a kept record and an event have the same fields of names.
