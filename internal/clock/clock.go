@@ -104,16 +104,43 @@ func (o Offsets) None() bool { return len(o.files) == 0 && len(o.logs) == 0 }
 
 // Or returns o, and for logs and files that have no offset in o those of later.
 func (o Offsets) Or(later Offsets) Offsets {
-	switch {
-	case o.None():
-		return later
-	case later.None():
-		return o
+	return Join(later, o)
+}
+
+// Join returns the offsets of all; where two have a log or a file, the last one's.
+func Join(all ...Offsets) Offsets {
+	both := Offsets{map[Log]time.Duration{}, map[string]time.Duration{}}
+	for _, o := range all {
+		maps.Copy(both.logs, o.logs)
+		maps.Copy(both.files, o.files)
 	}
-	both := Offsets{maps.Clone(later.logs), maps.Clone(later.files)}
-	maps.Copy(both.logs, o.logs)
-	maps.Copy(both.files, o.files)
 	return both
+}
+
+// Equal reports whether both give every event the same offset.
+func (o Offsets) Equal(p Offsets) bool {
+	for _, logs := range [...]map[Log]time.Duration{o.logs, p.logs} {
+		for l := range logs {
+			if o.ofLog(l) != p.ofLog(l) {
+				return false
+			}
+		}
+	}
+	for _, files := range [...]map[string]time.Duration{o.files, p.files} {
+		for f := range files {
+			if o.files[f] != p.files[f] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (o Offsets) ofLog(l Log) time.Duration {
+	if d, ok := o.logs[l]; ok {
+		return d
+	}
+	return o.files[l.File]
 }
 
 // Of returns the offset of an event.
@@ -121,10 +148,7 @@ func (o Offsets) Of(e *event.Event) time.Duration {
 	if o.None() {
 		return 0
 	}
-	if d, ok := o.logs[logOf(e)]; ok {
-		return d
-	}
-	return o.files[e.Ref.File]
+	return o.ofLog(logOf(e))
 }
 
 // extreme is a record and how far its two times are apart.
@@ -203,8 +227,17 @@ type Tally struct {
 	last Log
 	at   *counts
 
-	cells int
-	many  bool
+	cells    int
+	many     bool
+	measured int // records with both times, traced ones left out
+}
+
+// Measured returns how many records there were that tell the offset of a host in a
+// file.
+func (t *Tally) Measured() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.measured
 }
 
 // Full reports whether there were more hosts and files, or more differences, than
@@ -250,6 +283,7 @@ func (t *Tally) add(e *event.Event) {
 		return
 	}
 	c.of++
+	t.measured++
 	by := e.Logged.Sub(own)
 	k := steps(by)
 	v := c.steps[k]
@@ -407,10 +441,7 @@ func (t *Tally) Notes(o Offsets) []Note {
 			}
 			notes = append(notes, n)
 		}
-		d, measured := o.logs[l]
-		if !measured {
-			d = o.files[l.File]
-		}
+		d := o.ofLog(l)
 		_, uneven := c.offset()
 		switch {
 		case d != 0:

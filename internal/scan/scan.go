@@ -136,33 +136,39 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 // read adds what the input holds to the state of an earlier scan, or to a new one.
 //
 // Rules, correlations and joins must see the right times, but whose clock lies is
-// known only when all is read. A scan that begins anew and finds one, which is
-// rare, forgets what it made of the input and reads it again. A state cannot forget:
-// a scan that goes on from one compares the clocks first.
+// known only when all is read. A scan that begins anew guesses it from the beginning
+// of each file; if it was wrong, which is rare, it forgets what it made of the input
+// and reads it again. A state cannot forget: a scan that goes on from one compares
+// the clocks first.
 func read(ctx context.Context, opt Options) *State {
 	if st := opt.Resume; st != nil {
 		var measured clock.Tally
 		each(ctx, opt, clock.Offsets{}, measured.Add)
-		st.read(ctx, opt, st.offsets.Or(measured.Offsets()))
+		offsets := st.offsets.Or(measured.Offsets())
+		st.read(ctx, opt, &offsets)
 		return st
 	}
 	begin := func() *State {
 		return &State{analysis: analysis.New(opt.analysis()), clocks: &clock.Tally{}}
 	}
 	st := begin()
-	st.read(ctx, opt, clock.Offsets{})
-	if offsets := st.clocks.Offsets(); !offsets.None() && ctx.Err() == nil {
+	st.read(ctx, opt, nil)
+	offsets := st.clocks.Offsets()
+	if offsets.Equal(st.offsets) {
+		st.offsets = offsets
+	} else if ctx.Err() == nil {
 		st = begin()
-		st.read(ctx, opt, offsets)
+		st.read(ctx, opt, &offsets)
 	}
 	return st
 }
 
-// read adds what the input holds, with its entries' times corrected.
-func (st *State) read(ctx context.Context, opt Options, offsets clock.Offsets) {
+// read adds what the input holds, with its entries' times corrected by offsets, or
+// by what is guessed if there are none.
+func (st *State) read(ctx context.Context, opt Options, offsets *clock.Offsets) {
 	keep := filter(opt)
 	var filtered atomic.Int64
-	stats, problems := each(ctx, opt, offsets, func(batch []*event.Event) {
+	handle := func(batch []*event.Event) {
 		st.clocks.Add(batch)
 		kept := batch[:0:0]
 		for _, e := range batch {
@@ -172,22 +178,34 @@ func (st *State) read(ctx context.Context, opt Options, offsets clock.Offsets) {
 		}
 		st.analysis.Add(kept)
 		filtered.Add(int64(len(batch) - len(kept)))
-	})
+	}
+	var stats source.Stats
+	var problems []source.Problem
+	if offsets != nil {
+		stats, problems = each(ctx, opt, *offsets, handle)
+		st.offsets = *offsets
+	} else {
+		g := newGuesser(handle)
+		reading := opt.reading()
+		reading.Finished = g.finished
+		stats, problems = files.Scan(ctx, opt.Paths, reading, g.add)
+		st.offsets = clock.Join(g.used...)
+	}
 	st.note(stats, problems, filtered.Load())
-	st.offsets = offsets
 }
 
-// each hands on the input's events, normalised.
-func each(ctx context.Context, opt Options, offsets clock.Offsets, handle func([]*event.Event)) (source.Stats, []source.Problem) {
+func (opt *Options) reading() files.Options {
 	reading := files.Options{Jobs: opt.Jobs, Progress: opt.Progress}
 	if !opt.everything {
 		reading.Interest = interestIn(opt.Engine.Interest())
 	}
-	return files.Scan(ctx, opt.Paths, reading, func(batch []*event.Event) {
-		for _, e := range batch {
-			e.Offset = offsets.Of(e)
-			normalize.Event(e)
-		}
+	return reading
+}
+
+// each hands on the input's events, normalised.
+func each(ctx context.Context, opt Options, offsets clock.Offsets, handle func([]*event.Event)) (source.Stats, []source.Problem) {
+	return files.Scan(ctx, opt.Paths, opt.reading(), func(batch []*event.Event) {
+		correct(batch, offsets)
 		handle(batch)
 	})
 }

@@ -57,6 +57,9 @@ type Options struct {
 	// MaxRatio times its compressed size. Defaults 200 and 1 GiB.
 	MaxRatio    int64
 	MaxExpanded int64
+	// Finished, if set, is called with the name of a file or member when all its
+	// events were handed on.
+	Finished func(name string)
 	// Interest says what is read of the events; nil means all of it.
 	Interest source.Interest
 }
@@ -335,6 +338,9 @@ func (s *scanner) deliver(c content, read source.ReadFunc) {
 		s.h(batch)
 		s.progress.events(len(batch), c.label)
 	})
+	if s.opt.Finished != nil {
+		s.opt.Finished(c.label)
+	}
 	s.result.stats.Add(stats)
 	for _, p := range problems {
 		s.problem(p)
