@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -259,6 +260,10 @@ func moveProcesses(e *event.Event) {
 		// Windows Installer's fields have no names; the second is its client's id.
 		client := e.Provider == "MsiInstaller" && (e.ID == 1040 || e.ID == 1042) && i == 1
 		// The audit log of Linux calls them pid and ppid.
+		// A remote execution tool's pipes have its client's id in their names.
+		if f.Name == "PipeName" || f.Name == "RelativeTargetName" {
+			f.Value = moveClient(f.Value)
+		}
 		audit := e.Provider == "auditd" && (f.Name == "pid" || f.Name == "ppid" || f.Name == "opid")
 		if !client && !audit && !strings.Contains(strings.ToLower(f.Name), "processid") {
 			continue
@@ -271,6 +276,19 @@ func moveProcesses(e *event.Event) {
 			f.Value = strconv.FormatUint(n+elsewhere, 10)
 		}
 	}
+}
+
+var clientPipe = regexp.MustCompile(`-([0-9]+)(-std(?:in|out|err))$`)
+
+func moveClient(pipe string) string {
+	return clientPipe.ReplaceAllStringFunc(pipe, func(end string) string {
+		m := clientPipe.FindStringSubmatch(end)
+		n, err := strconv.ParseUint(m[1], 10, 32)
+		if err != nil {
+			return end
+		}
+		return "-" + strconv.FormatUint(n+elsewhere, 10) + m[2]
+	})
 }
 
 // systemPID is the process id of the system itself on every machine.

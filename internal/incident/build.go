@@ -474,6 +474,7 @@ func (b *builder) choose(root Root) (cut int) {
 		b.core[id] = true
 	}
 	b.core[root.Node] = true
+	b.chooseUnits(back)
 	for _, a := range b.alerts {
 		for _, s := range b.spots(a) {
 			switch {
@@ -495,6 +496,24 @@ func (b *builder) choose(root Root) (cut int) {
 		cut++
 	}
 	return cut
+}
+
+// chooseUnits adds the services, tasks and the like that started processes of the
+// story, although nothing shows that the root registered them: they start them
+// again.
+func (b *builder) chooseUnits(back map[provenance.NodeID]time.Time) {
+	for id := range back {
+		switch b.g.Node(id).Kind {
+		case provenance.Service, provenance.Task, provenance.WMI, provenance.RegistryValue:
+		default:
+			continue
+		}
+		for _, e := range b.g.Out(id) {
+			if to := b.g.Node(e.To); carries(e) && b.core[e.To] && to.Kind == provenance.Process {
+				b.core[id] = true
+			}
+		}
+	}
 }
 
 // trivial programs do a script's housekeeping; started for nothing else they are

@@ -532,6 +532,86 @@ func TestPipes(t *testing.T) {
 	})
 }
 
+// TestPipesNamedForTheirClient holds the hand-off that the pipes of PsExec's service
+// tell of: which process, on which machine, it serves.
+func TestPipesNamedForTheirClient(t *testing.T) {
+	const tool, command = `C:\t\px.exe`, `px.exe \\B cmd`
+	serve := func(l *log, name string) {
+		l.on("B", func() {
+			l.start(7, 6, `C:\Windows\svc-x.exe`, `C:\Windows\svc-x.exe`, services)
+			l.by(17, 7, `C:\Windows\svc-x.exe`, "PipeName", name)
+		})
+	}
+	end := func(l *log, seq int) {
+		l.on("A", func() { l.by(5, seq, tool) })
+	}
+	const joined, guessed = "px.exe connected svc-x.exe B pipe-client", "px.exe connected svc-x.exe C pipe-client"
+	runHandoffs(t, []handoffCase{
+		{
+			"a renamed service, on another machine with a hyphen in its name", func(l *log) {
+				l.on("WS-7.corp", func() { l.start(2, 1, tool, command, cmdExe) })
+				serve(l, `\SVC-X-WS-7-1002-stdout`)
+			},
+			[]string{joined},
+			nil,
+		},
+		{
+			"on its own machine", func(l *log) {
+				l.on("B", func() { l.start(2, 1, tool, command, cmdExe) })
+				serve(l, `\svc-x-B-1002-stdin`)
+			},
+			[]string{joined},
+			nil,
+		},
+		{
+			"the client's clock is a minute fast", func(l *log) {
+				l.on("A", func() { e := l.start(2, 1, tool, command, cmdExe); e.Time = e.Time.Add(time.Minute) })
+				serve(l, `\svc-x-A-1002-stdin`)
+			},
+			[]string{joined},
+			nil,
+		},
+		{
+			"two processes had the id at about that time", func(l *log) {
+				l.on("A", func() { l.start(2, 1, tool, command, cmdExe) })
+				end(l, 2)
+				l.on("A", func() {
+					e := l.start(3, 1, tool, command, cmdExe)
+					e.Data[1].Value = "1002"
+				})
+				serve(l, `\svc-x-A-1002-stdin`)
+			},
+			[]string{guessed},
+			[]string{joined},
+		},
+		{
+			"a process that names no machine, one of another id, one that ended long before", func(l *log) {
+				l.on("A", func() {
+					l.start(2, 1, tool, "px.exe cmd", cmdExe)
+					l.start(3, 1, tool, command, cmdExe)
+					l.start(4, 1, tool, command, cmdExe)
+				})
+				end(l, 4)
+				l.wait(180)
+				serve(l, `\svc-x-A-1002-stdin`)
+				serve(l, `\svc-x-A-1004-stdin`)
+			},
+			nil,
+			[]string{joined, guessed},
+		},
+		{
+			"a pipe that is named otherwise, or after another program, or for a machine that nobody knows", func(l *log) {
+				l.on("A", func() { l.start(2, 1, tool, command, cmdExe) })
+				for _, name := range []string{`\svc-x-A-1002`, `\svc-x-A-1002-stdin-2`, `\other-A-1002-stdin`, `\svc-x-C-1002-stdin`, `\svc-x--1002-stdin`, `\svc-x-A-99999999999-stdin`} {
+					serve(l, name)
+				}
+			},
+			nil,
+			[]string{joined, guessed},
+		},
+	})
+}
+
 func TestAccesses(t *testing.T) {
 	access := func(l *log, from, to int, rights string) *event.Event {
 		return l.sysmon(10, "SourceProcessGUID", guid(from), "SourceProcessId", fmt.Sprint(1000+from), "SourceImage", `C:\a.exe`,

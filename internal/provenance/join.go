@@ -42,6 +42,8 @@ type handoff struct {
 	// hosts' clocks differ; 0 means the slack of records. The edge then spans
 	// both times.
 	skew time.Duration
+	// lasting says that a cause acts at any time while it holds, not when it began.
+	lasting bool
 	// reverse says that the arrow goes from the effect to the cause: what was
 	// there first is what the later one acted on.
 	reverse bool
@@ -94,7 +96,7 @@ func (j *joiner) join(h *handoff) {
 	})
 	slices.SortStableFunc(effects, compareHalves)
 	var after map[string][]time.Time // the effects' times by key
-	if h.skew > 0 {
+	if h.skew > 0 && !h.lasting {
 		after = map[string][]time.Time{}
 		for _, e := range effects {
 			after[e.key] = append(after[e.key], e.t)
@@ -102,7 +104,7 @@ func (j *joiner) join(h *handoff) {
 	}
 	for _, e := range effects {
 		fits := causesOf(h, causes[e.key], e.t)
-		if h.skew > 0 {
+		if after != nil {
 			fits = inOrder(fits, e, after[e.key], h.within)
 		}
 		class := h.class
@@ -118,7 +120,7 @@ func (j *joiner) join(h *handoff) {
 				from: from, to: to, verb: h.verb, class: class, skeleton: !h.context,
 				join: h.join, t: e.t, refs: refs(c.refs, e.refs),
 			})
-			if edge != nil && h.skew > 0 {
+			if edge != nil && after != nil {
 				j.span(edge, c.t)
 			}
 		}

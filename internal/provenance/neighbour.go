@@ -318,6 +318,9 @@ func (o *outlook) record(r *world.Record) {
 		if r.ID == 6 {
 			o.machine(connectionHost(r.Get("Connection")))
 		}
+	case event.PipeCreate:
+		name, _ := pipeClient(r.Get("PipeName"), r.Get("Image"))
+		o.machine(name)
 	case event.ScriptBlock, event.ScriptModule, event.ScriptClassic:
 		o.says(scriptText(r))
 	case event.FileCreate, event.FileExecutable, event.FileStream, event.FileRename:

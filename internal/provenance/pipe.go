@@ -1,6 +1,10 @@
 package provenance
 
 import (
+	"regexp"
+	"strconv"
+	"strings"
+
 	"ashiato/internal/event"
 	"ashiato/internal/world"
 )
@@ -73,4 +77,84 @@ var pipeHandoffs = []handoff{{
 			}
 		}
 	},
+}, {
+	// A remote execution tool's service names its pipes after the machine and the
+	// process that it serves. Its own process may say what it likes, so the other
+	// one must have named a machine too, as who runs such a tool does.
+	row: 15, join: "pipe-client", verb: Connected, class: ClassB, skew: maxSkew, lasting: true,
+	causes: func(j *joiner, yield func(half)) {
+		served := map[string]bool{}
+		for _, r := range j.records {
+			if _, host, pid := j.servedClient(r); host != "" {
+				served[clientKey(host, pid)] = true
+			}
+		}
+		if len(served) == 0 {
+			return
+		}
+		for _, p := range j.processes {
+			k := clientKey(world.HostKey(p.Host), p.PID)
+			if p.Implied || !served[k] || !strings.Contains(p.CommandLine, `\\`) {
+				continue
+			}
+			until := p.End
+			if !until.IsZero() {
+				until = until.Add(maxSkew)
+			}
+			yield(half{key: k, t: p.Start, until: until, refs: p.Evidence, node: func() *Node { return j.process(p) }})
+		}
+	},
+	effects: func(j *joiner, yield func(half)) {
+		for _, r := range j.records {
+			if server, host, pid := j.servedClient(r); host != "" {
+				yield(half{key: clientKey(host, pid), t: r.Time, refs: []event.EvidenceRef{r.Ref}, node: func() *Node { return j.process(server) }})
+			}
+		}
+	},
 }}
+
+func clientKey(host string, pid uint32) string {
+	return host + "|" + strconv.FormatUint(uint64(pid), 10)
+}
+
+// servedClient returns of a record of a pipe that was made who made it, and the
+// match form of the host and the id of the process that its name says it is for;
+// "" if it says none.
+func (j *joiner) servedClient(r *world.Record) (server *world.Process, host string, pid uint32) {
+	if r.Kind != event.PipeCreate {
+		return nil, "", 0
+	}
+	p, _ := j.w.Actor(r)
+	if p == nil {
+		return nil, "", 0
+	}
+	name, pid := pipeClient(r.Get("PipeName"), r.Get("Image"))
+	if name == "" {
+		return nil, "", 0
+	}
+	return p, j.machine(name, r.Host), pid
+}
+
+var clientPipe = regexp.MustCompile(`^(.+)-([1-9][0-9]{0,9})-std(?:in|out|err)$`)
+
+// pipeClient reads the name of a pipe that PsExec's service and those like it make
+// for the input and output of what they run, SERVICE-MACHINE-PID-stdin: SERVICE is
+// the name of the service's program, whatever it was renamed to.
+func pipeClient(pipe, image string) (machine string, pid uint32) {
+	key := world.PipeKey(pipe)
+	if !strings.Contains(key, "-std") { // of most
+		return "", 0
+	}
+	m := clientPipe.FindStringSubmatch(key)
+	if m == nil {
+		return "", 0
+	}
+	service := strings.ToLower(world.Base(image))
+	service = strings.TrimSuffix(service, world.Ext(service))
+	machine, ok := strings.CutPrefix(m[1], service+"-")
+	id, err := strconv.ParseUint(m[2], 10, 32)
+	if !ok || service == "" || err != nil {
+		return "", 0
+	}
+	return machine, uint32(id)
+}

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -64,6 +65,8 @@ type logon struct {
 	// credentials, on this host.
 	requester *process
 	asked     []recordID
+	// client is the process on the other host that logged on, nil if none did.
+	client *process
 }
 
 // mount is a volume at a drive letter.
@@ -761,6 +764,11 @@ func (r *running) notePipe(verb string) {
 	h, name := r.t.host, strings.ToLower(r.vars["pipe"])
 	if verb == "pipe" {
 		h.pipes[name] = append(h.pipes[name], pipeServer{r.proc, r.leftAll()})
+		for _, l := range r.t.scope.logons {
+			if l.host == h && l.client != nil && strings.HasSuffix(name, fmt.Sprintf("-%s-%d-stdin", strings.ToLower(l.client.host.vars["name"]), l.client.pid)) {
+				r.hand(15, "pipe-served", l.client.node, nil, r.proc.node, byContent(need{"sysmon/17", r.leftAll()}, started(l.client)))
+			}
+		}
 		return
 	}
 	list := h.pipes[name]

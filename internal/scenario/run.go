@@ -510,6 +510,10 @@ func (l *logon) value(key string) (string, bool) {
 		return l.ip, true
 	case "port":
 		return l.port, true
+	case "clientpid":
+		if l.client != nil {
+			return strconv.FormatUint(uint64(l.client.pid), 10), true
+		}
 	}
 	return "", false
 }
@@ -557,6 +561,7 @@ func (r *running) remoteLogon() {
 		kind = "10"
 	}
 	l := r.arrive(r.there, kind)
+	l.client = r.proc
 	l.ip, l.port = r.t.host.vars["address"], r.vars["sourceport"]
 }
 
