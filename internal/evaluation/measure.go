@@ -245,6 +245,14 @@ func (s *Score) root(c *Case, sc *Scenario, index *index, main *incident.Inciden
 		return
 	}
 	want := index.nodes(sc, sc.Root.Subject)
+	if len(sc.Root.Records) == 0 {
+		// What it led to first stands for what no record shows.
+		for _, h := range sc.Handoffs {
+			if h.From.Is(sc.Root.Subject) {
+				want = append(want, index.nodes(sc, h.To)...)
+			}
+		}
+	}
 	exact := func(r incident.Root) bool {
 		// What no record shows is rightly said to lie before the recording, unless
 		// what it did names it all the same.

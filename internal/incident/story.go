@@ -120,6 +120,10 @@ func (b *builder) tell(i *Incident) {
 		}
 		i.Story = append(i.Story, s)
 	}
+	if i.Root.Kind == RootRemoteLogon && b.g.Node(i.Root.Node).Kind == provenance.Process && len(t.chapters) > 0 {
+		// Only who started it shows that somebody logged on.
+		i.Story = append(i.Story, Step{Number: 1, Time: t.chapters[0].first, Key: "logon-unrecorded", Args: []string{t.name(i.Root.Node)}})
+	}
 	for _, c := range t.chapters {
 		s := Step{Number: len(i.Story) + 1, Time: c.first, Behaviours: c.acts}
 		for _, e := range c.edges {

@@ -61,6 +61,12 @@ type Subject struct {
 	Records []RecordKey
 }
 
+// Is reports whether two subjects are the same thing.
+func (s Subject) Is(o Subject) bool {
+	return s.Kind == o.Kind && s.Host == o.Host && s.GUID == o.GUID && s.PID == o.PID && s.Path == o.Path &&
+		s.Written.Equal(o.Written) && s.Name == o.Name && s.LUID == o.LUID && s.Serial == o.Serial
+}
+
 // Handoff is one true hand-off: From made To happen, and no parent process id
 // need say so.
 type Handoff struct {
