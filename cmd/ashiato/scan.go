@@ -265,6 +265,19 @@ func openState(f scanFlags, fresh bool, opt *scan.Options) (*outFile, error) {
 	}
 	defer in.Close()
 	opt.Resume, err = scan.Restore(in, *opt)
+	restoring := *opt
+	opt.Again = func() (*scan.State, error) {
+		in, err := os.Open(out.path)
+		if err != nil {
+			return nil, fmt.Errorf("--state: %w", err)
+		}
+		defer in.Close()
+		st, err := scan.Restore(in, restoring)
+		if err != nil {
+			return nil, fmt.Errorf("--state: %s: %w", f.state, err)
+		}
+		return st, nil
+	}
 	switch {
 	case errors.Is(err, analysis.ErrOtherRules):
 		return nil, withHint(fmt.Errorf("--state: %s: %w", f.state, err),

@@ -104,7 +104,27 @@ func (o Offsets) None() bool { return len(o.files) == 0 && len(o.logs) == 0 }
 
 // Or returns o, and for logs and files that have no offset in o those of later.
 func (o Offsets) Or(later Offsets) Offsets {
+	if later.None() {
+		return o
+	}
 	return Join(later, o)
+}
+
+// First returns the offset that o.Or(later) gives an event.
+func (o Offsets) First(later Offsets, e *event.Event) time.Duration {
+	if o.None() && later.None() {
+		return 0
+	}
+	l := logOf(e)
+	for _, from := range [...]Offsets{o, later} {
+		if d, ok := from.logs[l]; ok {
+			return d
+		}
+	}
+	if d, ok := o.files[l.File]; ok {
+		return d
+	}
+	return later.files[l.File]
 }
 
 // Join returns the offsets of all; where two have a log or a file, the last one's.

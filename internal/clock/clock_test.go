@@ -254,3 +254,39 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		}
 	})
 }
+
+// TestOffsetsTogether holds what Or, First and Equal say of offsets to what each
+// event gets.
+func TestOffsetsTogether(t *testing.T) {
+	files, hosts := []string{"a", "b"}, []string{"x", "y"}
+	draw := func(t *rapid.T, name string) Offsets {
+		o := Offsets{map[Log]time.Duration{}, map[string]time.Duration{}}
+		for _, f := range files {
+			if d := rapid.IntRange(0, 2).Draw(t, name+f); d > 0 {
+				o.files[f] = time.Duration(d-1) * time.Hour
+			}
+			for _, h := range hosts {
+				if d := rapid.IntRange(0, 2).Draw(t, name+f+h); d > 0 {
+					o.logs[Log{f, h}] = time.Duration(d-1) * time.Hour
+				}
+			}
+		}
+		return o
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := draw(t, "a"), draw(t, "b")
+		same := true
+		for _, f := range files {
+			for _, h := range append(hosts, "none") {
+				e := &event.Event{Host: h, Ref: event.EvidenceRef{File: f}}
+				if x, y := a.Or(b).Of(e), a.First(b, e); x != y {
+					t.Fatalf("%s of %s: %v or %v", h, f, x, y)
+				}
+				same = same && a.Of(e) == b.Of(e)
+			}
+		}
+		if a.Equal(b) != same {
+			t.Fatalf("equal: %v, the events' offsets are the same: %v", a.Equal(b), same)
+		}
+	})
+}

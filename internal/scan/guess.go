@@ -14,6 +14,7 @@ import (
 // until it knows. What was guessed is compared with what all records say in the end;
 // a guess costs or saves time, it never changes a result.
 type guesser struct {
+	known  clock.Offsets        // from earlier scans
 	handle func([]*event.Event) // gets normalised events
 
 	mu      sync.Mutex
@@ -38,8 +39,8 @@ const (
 	maxHeld    = 4096
 )
 
-func newGuesser(handle func([]*event.Event)) *guesser {
-	return &guesser{handle: handle, guesses: map[string]*guess{}}
+func newGuesser(known clock.Offsets, handle func([]*event.Event)) *guesser {
+	return &guesser{known: known, handle: handle, guesses: map[string]*guess{}}
 }
 
 func (r *guesser) of(file string) *guess {
@@ -61,7 +62,7 @@ func (r *guesser) add(batch []*event.Event) {
 	g := r.of(batch[0].Ref.File)
 	g.mu.Lock()
 	if !g.made {
-		correct(batch, clock.Offsets{})
+		r.correct(batch, clock.Offsets{})
 		g.tally.Add(batch)
 		g.held = append(g.held, batch)
 		if g.events += len(batch); g.events < maxHeld && g.tally.Measured() < convincing {
@@ -73,7 +74,7 @@ func (r *guesser) add(batch []*event.Event) {
 	}
 	offsets := g.offsets
 	g.mu.Unlock()
-	correct(batch, offsets)
+	r.correct(batch, offsets)
 	r.handle(batch)
 }
 
@@ -106,17 +107,17 @@ func (r *guesser) decide(g *guess) {
 		r.mu.Unlock()
 	}
 	for _, batch := range held {
-		if !offsets.None() {
-			correct(batch, offsets)
+		if !offsets.None() || !r.known.None() {
+			r.correct(batch, offsets)
 		}
 		r.handle(batch)
 	}
 }
 
 // correct normalises events with their times corrected.
-func correct(batch []*event.Event, offsets clock.Offsets) {
+func (r *guesser) correct(batch []*event.Event, offsets clock.Offsets) {
 	for _, e := range batch {
-		e.Offset = offsets.Of(e)
+		e.Offset = r.known.First(offsets, e)
 		normalize.Event(e)
 	}
 }

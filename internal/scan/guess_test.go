@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -48,13 +49,21 @@ func TestGuessedClocks(t *testing.T) {
 					n++
 				}
 			})
+			// The scan that found nothing wrong goes on with this file.
+			var before bytes.Buffer
+			earlier := run(t, Options{Paths: []string{capture(t, "psexec.txtar", nil)}, Engine: eng})
+			if err := earlier.State.Write(&before); err != nil {
+				t.Fatal(err)
+			}
+			again := func() (*State, error) { return Restore(bytes.NewReader(before.Bytes()), Options{Engine: eng}) }
 			for _, jobs := range []int{1, 3} {
 				readings := 0
-				opt := Options{Paths: []string{file}, Engine: eng, Jobs: jobs, Evidence: true, Progress: func(p files.Progress) {
+				count := func(p files.Progress) {
 					if p.Files == p.FilesTotal {
 						readings++
 					}
-				}}
+				}
+				opt := Options{Paths: []string{file}, Engine: eng, Jobs: jobs, Evidence: true, Progress: count}
 				got := run(t, opt)
 				opt.Progress = nil
 				opt.Resume = &State{analysis: analysis.New(opt.analysis()), clocks: &clock.Tally{}}
@@ -67,6 +76,28 @@ func TestGuessedClocks(t *testing.T) {
 				}
 				if d := gocmp.Diff(want.Clocks, got.Clocks); d != "" {
 					t.Error(d)
+				}
+
+				readings = 0
+				opt.Progress, opt.Again = count, again
+				var err error
+				if opt.Resume, err = again(); err != nil {
+					t.Fatal(err)
+				}
+				got = run(t, opt)
+				if readings != c.readings {
+					t.Errorf("going on, read %d times, want %d", readings, c.readings)
+				}
+				opt.Progress, opt.Again = nil, nil
+				if opt.Resume, err = again(); err != nil {
+					t.Fatal(err)
+				}
+				want = run(t, opt)
+				if d := gocmp.Diff(strings.Split(digest(t, want), "\n"), strings.Split(digest(t, got), "\n")); d != "" {
+					t.Errorf("going on: %s", d)
+				}
+				if d := gocmp.Diff(want.Clocks, got.Clocks); d != "" {
+					t.Errorf("going on: %s", d)
 				}
 			}
 		})

@@ -61,6 +61,10 @@ type Options struct {
 	// Resume is the state of an earlier scan to go on from, nil to begin anew. It
 	// is used up. Changes then tell what became of that scan's incidents.
 	Resume *State
+	// Again returns what Resume was once more, for a scan that finds in the end that
+	// it took the clocks for others than they are. Without it such a scan reads its
+	// input twice from the beginning.
+	Again func() (*State, error)
 	// Progress is told how far the reading is; it may be nil.
 	Progress func(files.Progress)
 
@@ -84,10 +88,13 @@ type Result struct {
 	Evidence func(event.EvidenceRef) *event.Event
 }
 
-// Run scans. The error is ctx's if the scan was interrupted; everything else
-// that goes wrong with the input is a Problem.
+// Run scans. The error is ctx's if the scan was interrupted, or that of
+// Options.Again; everything that goes wrong with the input is a Problem.
 func Run(ctx context.Context, opt Options) (*Result, error) {
-	st := read(ctx, opt)
+	st, err := read(ctx, opt)
+	if err != nil {
+		return nil, err
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -136,40 +143,53 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 // read adds what the input holds to the state of an earlier scan, or to a new one.
 //
 // Rules, correlations and joins must see the right times, but whose clock lies is
-// known only when all is read. A scan that begins anew guesses it from the beginning
-// of each file; if it was wrong, which is rare, it forgets what it made of the input
-// and reads it again. A state cannot forget: a scan that goes on from one compares
-// the clocks first.
-func read(ctx context.Context, opt Options) *State {
-	if st := opt.Resume; st != nil {
-		var measured clock.Tally
+// known only when all is read. It is guessed from the beginning of each file; if that
+// was wrong, which is rare, the scan begins again with what it knows then. A state
+// cannot forget: where an earlier one cannot be had again, the clocks are compared
+// first.
+func read(ctx context.Context, opt Options) (*State, error) {
+	st, again := opt.Resume, opt.Again
+	if st == nil {
+		again = func() (*State, error) {
+			return &State{analysis: analysis.New(opt.analysis()), clocks: &clock.Tally{}}, nil
+		}
+		st, _ = again()
+	}
+	before := st.offsets
+	var measured clock.Tally // of this input alone
+	if again == nil {
 		each(ctx, opt, clock.Offsets{}, measured.Add)
-		offsets := st.offsets.Or(measured.Offsets())
-		st.read(ctx, opt, &offsets)
-		return st
+		offsets := before.Or(measured.Offsets())
+		st.read(ctx, opt, &offsets, nil)
+		return st, nil
 	}
-	begin := func() *State {
-		return &State{analysis: analysis.New(opt.analysis()), clocks: &clock.Tally{}}
-	}
-	st := begin()
-	st.read(ctx, opt, nil)
-	offsets := st.clocks.Offsets()
+	st.read(ctx, opt, nil, &measured)
+	offsets := before.Or(measured.Offsets())
 	if offsets.Equal(st.offsets) {
 		st.offsets = offsets
-	} else if ctx.Err() == nil {
-		st = begin()
-		st.read(ctx, opt, &offsets)
+		return st, nil
 	}
-	return st
+	if ctx.Err() != nil {
+		return st, nil // Run returns that
+	}
+	st, err := again()
+	if err != nil {
+		return nil, err
+	}
+	st.read(ctx, opt, &offsets, nil)
+	return st, nil
 }
 
 // read adds what the input holds, with its entries' times corrected by offsets, or
-// by what is guessed if there are none.
-func (st *State) read(ctx context.Context, opt Options, offsets *clock.Offsets) {
+// by what is guessed if there are none: then measured counts the clocks.
+func (st *State) read(ctx context.Context, opt Options, offsets *clock.Offsets, measured *clock.Tally) {
 	keep := filter(opt)
 	var filtered atomic.Int64
 	handle := func(batch []*event.Event) {
 		st.clocks.Add(batch)
+		if measured != nil {
+			measured.Add(batch)
+		}
 		kept := batch[:0:0]
 		for _, e := range batch {
 			if keep(e) {
@@ -185,11 +205,11 @@ func (st *State) read(ctx context.Context, opt Options, offsets *clock.Offsets) 
 		stats, problems = each(ctx, opt, *offsets, handle)
 		st.offsets = *offsets
 	} else {
-		g := newGuesser(handle)
+		g := newGuesser(st.offsets, handle)
 		reading := opt.reading()
 		reading.Finished = g.finished
 		stats, problems = files.Scan(ctx, opt.Paths, reading, g.add)
-		st.offsets = clock.Join(g.used...)
+		st.offsets = st.offsets.Or(clock.Join(g.used...))
 	}
 	st.note(stats, problems, filtered.Load())
 }
@@ -205,7 +225,10 @@ func (opt *Options) reading() files.Options {
 // each hands on the input's events, normalised.
 func each(ctx context.Context, opt Options, offsets clock.Offsets, handle func([]*event.Event)) (source.Stats, []source.Problem) {
 	return files.Scan(ctx, opt.Paths, opt.reading(), func(batch []*event.Event) {
-		correct(batch, offsets)
+		for _, e := range batch {
+			e.Offset = offsets.Of(e)
+			normalize.Event(e)
+		}
 		handle(batch)
 	})
 }
