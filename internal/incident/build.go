@@ -231,47 +231,74 @@ func bursts(g *provenance.Graph, groups []group) []group {
 	return kept
 }
 
-// relate names for each incident the others that only guesses lead to.
+// maxRelations bounds how many incidents one names as related, and how many of a
+// kind are looked at for it: the earliest. Of thousands that have one thing in
+// common none is told by naming them all, and to name them takes the square.
+const maxRelations = 64
+
+// relate names for each incident the others that only guesses lead to. incidents
+// are in the order of their first detection.
 func relate(g *provenance.Graph, groups []group, incidents []*Incident, owner map[provenance.NodeID]*Incident) {
+	known := map[[2]*Incident]bool{}
 	link := func(a, b *Incident) {
-		if a == nil || b == nil || a == b {
+		if a == nil || b == nil || a == b || known[[2]*Incident{a, b}] {
 			return
 		}
 		for _, p := range [][2]*Incident{{a, b}, {b, a}} {
-			if !slices.Contains(p[0].Related, p[1].ID) {
+			if len(p[0].Related) < maxRelations && !known[p] {
+				known[p] = true
 				p[0].Related = append(p[0].Related, p[1].ID)
 			}
 		}
 	}
-	for gi, group := range groups {
-		if group.after != "" {
-			for _, i := range incidents {
-				if i.ID == group.after {
-					link(incidents[gi], i)
-				}
+	number := make(map[*Incident]int, len(incidents))
+	byID := make(map[string]*Incident, len(incidents))
+	for n, i := range incidents {
+		number[i], byID[i.ID] = n, i
+	}
+	// guessed are the incidents that guesses lead from to a node, the earliest.
+	guesses := map[provenance.NodeID][]*Incident{}
+	guessed := func(id provenance.NodeID) []*Incident {
+		list, done := guesses[id]
+		if done {
+			return list
+		}
+		for _, e := range g.In(id) {
+			if i := owner[e.From]; e.Class == provenance.ClassC && i != nil {
+				list = append(list, i)
 			}
 		}
+		slices.SortFunc(list, func(a, b *Incident) int { return cmp.Compare(number[a], number[b]) })
+		list = slices.Compact(list)
+		list = slices.Clone(list[:min(len(list), maxRelations+1)])
+		guesses[id] = list
+		return list
+	}
+	for gi, group := range groups {
+		link(incidents[gi], byID[group.after])
+	}
+	for gi, group := range groups {
 		if !group.joined {
 			continue
 		}
+		var others []*Incident
 		for n := range group.nodes {
 			for _, e := range g.Out(n) {
-				if e.Class != provenance.ClassC {
-					continue
-				}
-				link(incidents[gi], owner[e.To])
-				// Two incidents that a guess leads to from one volume, say.
-				for _, x := range g.In(e.To) {
-					if x.Class == provenance.ClassC {
-						link(incidents[gi], owner[x.From])
-					}
+				if e.Class == provenance.ClassC {
+					// Also two incidents that a guess leads to from one volume, say.
+					others = append(append(others, owner[e.To]), guessed(e.To)...)
 				}
 			}
 			for _, e := range g.In(n) {
 				if e.Class == provenance.ClassC {
-					link(incidents[gi], owner[e.From])
+					others = append(others, owner[e.From])
 				}
 			}
+		}
+		others = slices.DeleteFunc(others, func(i *Incident) bool { return i == nil })
+		slices.SortFunc(others, func(a, b *Incident) int { return cmp.Compare(number[a], number[b]) })
+		for _, i := range slices.Compact(others) {
+			link(incidents[gi], i)
 		}
 	}
 	// Who clears a log in the session of a person may be that person; the two are
@@ -281,21 +308,31 @@ func relate(g *provenance.Graph, groups []group, incidents []*Incident, owner ma
 		for _, n := range i.Nodes {
 			if n.Kind == provenance.Gap && n.Attr("LogonId") != "" && !provenance.WellKnownLogon(n.Attr("LogonId")) {
 				k := sessionOf(n)
-				clearings[k] = append(clearings[k], i)
+				if list := clearings[k]; len(list) == 0 || list[len(list)-1] != i {
+					clearings[k] = append(list, i)
+				}
 			}
 		}
+	}
+	for _, list := range clearings {
+		slices.SortStableFunc(list, func(a, b *Incident) int { return a.First.Compare(b.First) })
 	}
 	for _, i := range incidents {
 		if len(clearings) == 0 {
 			break
 		}
+		asked := map[string]bool{}
 		for _, n := range i.Nodes {
-			if n.Kind == provenance.Process && n.Attr("LogonId") != "" && !n.Hub {
-				for _, c := range clearings[sessionOf(n)] {
-					// Its number is another session's after the next start.
-					if i.First.Sub(c.First).Abs() <= 24*time.Hour {
-						link(i, c)
-					}
+			if n.Kind != provenance.Process || n.Attr("LogonId") == "" || n.Hub || asked[sessionOf(n)] {
+				continue
+			}
+			asked[sessionOf(n)] = true
+			// Its number is another session's after the next start.
+			list := clearings[sessionOf(n)]
+			from, _ := slices.BinarySearchFunc(list, i.First.Add(-24*time.Hour), func(c *Incident, t time.Time) int { return c.First.Compare(t) })
+			for _, c := range list[from:min(len(list), from+maxRelations+1)] {
+				if c.First.Sub(i.First) <= 24*time.Hour {
+					link(i, c)
 				}
 			}
 		}

@@ -123,7 +123,7 @@ type Incident struct {
 	Gaps        []Gap
 	// Related are ids of incidents linked by class C edges only, by a log that was
 	// cleared in the session of a person, and of the closed one that this one goes
-	// on from.
+	// on from: at most 64, the earliest.
 	Related []string
 	// Verdict is what an analyst closed it with, "" if open; Pinned says that an
 	// analyst put parts of it together.
