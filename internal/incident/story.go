@@ -942,6 +942,9 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		if len(c.nodes) == 1 {
 			for id := range c.nodes {
 				if n := g.Node(id); n.Kind == provenance.Gap && n.Reason == "log-cleared" {
+					if by := n.Attr("User"); by != "" {
+						return "log-cleared-by", []string{by, n.Label, n.Host}
+					}
 					return "log-cleared", []string{n.Label, n.Host}
 				}
 			}

@@ -462,7 +462,20 @@ func TestStepsThatTellOneThing(t *testing.T) {
 		}, []string{`The file C:\d\a.exe, which came from the internet, was run`, "a.exe started b.exe"}},
 		{"a cleared log", func(l *log) {
 			l.detect(l.security(1102, "SubjectUserName", "x"), detect.High, "log-cleared")
-		}, []string{"The event log Security was cleared on PC"}},
+		}, []string{"x cleared the event log Security on PC"}},
+		{"another log, which the System log tells of", func(l *log) {
+			l.detect(l.add("Microsoft-Windows-Eventlog", "System", 104, "Channel", "Application", "SubjectUserName", "x"), detect.High, "log-cleared")
+		}, []string{"x cleared the event log Application on PC"}},
+		{"many logs at one moment", func(l *log) {
+			at := l.clock
+			for _, name := range []string{"k", "b", "a", "j", "c", "i", "d", "h", "e", "g", "b", "f"} {
+				l.clock = at
+				l.detect(l.add("Microsoft-Windows-Eventlog", "System", 104, "Channel", name, "SubjectUserName", "x"), detect.High, "log-cleared")
+			}
+		}, []string{"x cleared the event log a, b, c, d, e, f, g, h, … on PC"}},
+		{"a cleared log and nobody named", func(l *log) {
+			l.detect(l.add("Microsoft-Windows-Eventlog", "System", 104, "Channel", "Application"), detect.High, "log-cleared")
+		}, []string{"The event log Application was cleared on PC"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLog()

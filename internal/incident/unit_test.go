@@ -254,6 +254,16 @@ func TestWhoClearedALog(t *testing.T) {
 			l.start(11, 10, `C:\Windows\System32\wevtutil.exe`, "wevtutil cl security", cmd, "LogonId", "0xabc")
 			l.detect(l.security(1102, "SubjectLogonId", "0xabc", "SubjectUserName", "adm"), detect.High, "log-cleared")
 		}, 1, false},
+		{"a process whose command line names a log that the System log tells of", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", explorer, "LogonId", "0xabc"), detect.High, "")
+			l.start(11, 10, `C:\Windows\System32\wevtutil.exe`, "wevtutil cl Application", cmd, "LogonId", "0xabc")
+			l.detect(l.add("Microsoft-Windows-Eventlog", "System", 104, "Channel", "Application", "SubjectUserName", "adm"), detect.High, "log-cleared")
+		}, 1, false},
+		{"a process that clears the log in which another's clearing is told", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", explorer, "LogonId", "0xabc"), detect.High, "")
+			l.start(11, 10, `C:\Windows\System32\wevtutil.exe`, "wevtutil cl System", cmd, "LogonId", "0xabc")
+			l.detect(l.add("Microsoft-Windows-Eventlog", "System", 104, "Channel", "Application", "SubjectUserName", "adm"), detect.High, "log-cleared")
+		}, 2, false},
 		{"by PowerShell", func(l *log) {
 			l.detect(l.start(10, 1, cmd, "cmd", explorer, "LogonId", "0xabc"), detect.High, "")
 			l.start(11, 10, `C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe`, `powershell -c "Clear-EventLog -LogName Application,Security"`, cmd, "LogonId", "0xabc")

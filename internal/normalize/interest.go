@@ -8,7 +8,7 @@ import (
 
 // derived are the fields that functions of the tables add from several others.
 var derived = []string{
-	"Data", "LogonId", "TargetFilename", "TargetObject", "User", "HostApplication",
+	"Data", "LogonId", "TargetFilename", "TargetObject", "User", "HostApplication", "ClearedLog",
 	"Package", "ClientProcessId", "Product", "Version", // of Windows Installer's values
 	"ClientMachine", "Consumer", "Filter", "HostProcess", "HostProcessId", "Namespace", "Operation", "PossibleCause",
 	"ProviderPath", "Query", "ResultCode", // of WMI-Activity's message

@@ -174,6 +174,24 @@ func TestEvent(t *testing.T) {
 			map[string]string{"Package": `C:\a.msi`, "ClientProcessId": "3472"},
 		},
 		{
+			"the System log tells that another log was cleared",
+			record("Microsoft-Windows-Eventlog", 104, "SubjectUserName", "aoi", "SubjectDomainName", "PC", "Channel", "Application", "BackupPath", ""),
+			event.LogCleared,
+			map[string]string{"User": `PC\aoi`, "ClearedLog": "Application"},
+		},
+		{
+			"… also where a shipper left only the message",
+			record("Microsoft-Windows-Eventlog", 104, "Message", "The Microsoft-Windows-PowerShell/Operational log file was cleared."),
+			event.LogCleared,
+			map[string]string{"ClearedLog": "Microsoft-Windows-PowerShell/Operational"},
+		},
+		{
+			"… and of a message in another form nothing is guessed",
+			record("Microsoft-Windows-Eventlog", 104, "Message", "Application ログ ファイルが消去されました。"),
+			event.LogCleared,
+			map[string]string{},
+		},
+		{
 			"the command line of the PowerShell that wrote a record",
 			record("PowerShell", 800, "Data", "x", "Data", "\tHostName=ConsoleHost\r\n\tHostApplication=powershell -c x\r\n\tEngineVersion=5"),
 			event.ScriptClassic,

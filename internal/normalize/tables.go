@@ -156,6 +156,24 @@ func subject(e *event.Event) {
 	}
 }
 
+// otherLog is which log was cleared: the record of it is in the System log, whatever
+// log it was. A shipper that leaves out the record's data leaves the message.
+func otherLog(e *event.Event) {
+	subject(e)
+	name, ok := e.Data.Get("Channel")
+	if !ok {
+		if message, has := e.Data.Get("Message"); has {
+			name, ok = strings.CutPrefix(message, "The ")
+			if ok {
+				name, ok = strings.CutSuffix(name, " log file was cleared.")
+			}
+		}
+	}
+	if ok && name != "" {
+		set(e, "ClearedLog", name)
+	}
+}
+
 // target is the account that a logon is about.
 func target(e *event.Event) {
 	if u, ok := account(e.Data, "TargetDomainName", "TargetUserName"); ok {
@@ -276,7 +294,7 @@ var tables = map[logName]map[uint32]row{
 		6416: {kind: event.VolumeAttach, derive: subject},
 	},
 	eventlog: {
-		104:  {kind: event.LogCleared, derive: subject},
+		104:  {kind: event.LogCleared, derive: otherLog},
 		1102: {kind: event.LogCleared, derive: subject},
 	},
 	services: {

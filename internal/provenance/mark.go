@@ -245,12 +245,19 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		channel := e.Channel
 		key := reason + "|" + strings.ToLower(channel) + "|" + r.Time.Format(event.TimeFormat)
 		gap := g.add(id(Gap, r.Host, key), Gap, r.Host, r.Time, ref, func(n *Node) {
-			n.Label, n.Path, n.Reason = channel, channel, reason
+			n.Reason = reason
+			if e.Kind != event.LogCleared {
+				n.Label, n.Path = channel, channel
+			}
 		})
 		node(gap)
 		if e.Kind == event.LogCleared {
 			if gap != nil {
 				gap.setAttr("LogonId", r.Get("SubjectLogonId"))
+				if by := r.Get("User"); gap.Attr("User") == "" || by < gap.Attr("User") {
+					gap.setAttr("User", by)
+				}
+				gap.clears(cmp.Or(r.Get("ClearedLog"), e.Channel))
 			}
 			edge(g.cleared(r, gap))
 			edge(g.clearedBy(r, gap))
@@ -265,6 +272,34 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		m.Node = id(Host, r.Host, "")
 	}
 	return m
+}
+
+// maxClearedNames bounds how many logs one moment's clearing names.
+const maxClearedNames = 8
+
+// clears adds a log to those that were cleared at this moment. The System log tells
+// of each log but Security; what clears them all does so in one go.
+func (n *Node) clears(name string) {
+	const sep, more = ", ", "…"
+	var names []string
+	if n.Label != "" {
+		names = strings.Split(n.Label, sep)
+	}
+	cut := len(names) > 0 && names[len(names)-1] == more
+	if cut {
+		names = names[:len(names)-1]
+	}
+	if i, found := slices.BinarySearch(names, name); !found {
+		names = slices.Insert(names, i, name)
+	}
+	if len(names) > maxClearedNames {
+		names, cut = names[:maxClearedNames], true
+	}
+	if cut {
+		names = append(names, more)
+	}
+	n.Label = strings.Join(names, sep)
+	n.Path = n.Label
 }
 
 // cleared joins the clearing of a log to who did it: the process that the record
@@ -299,13 +334,14 @@ func (g *Graph) clearedBy(r *world.Record, gap *Node) *Edge {
 			}
 		}
 	}
+	name := strings.ToLower(cmp.Or(r.Get("ClearedLog"), r.Channel))
 	var last *world.Process // of a shell and its tool that both say so, the tool
 	for _, c := range g.clearers[world.HostKey(r.Host)] {
 		p := c.process
 		luid := r.Number("SubjectLogonId")
 		if p.Start.After(r.Time.Add(slack)) || r.Time.Sub(p.Start) > claimWindow || !p.End.IsZero() && p.End.Before(r.Time.Add(-slack)) ||
 			luid != 0 && p.LogonID != "" && world.ParseNumber(p.LogonID) != luid ||
-			!slices.Contains(c.logs, strings.ToLower(gap.Path)) {
+			!slices.Contains(c.logs, name) {
 			continue
 		}
 		last = p

@@ -166,6 +166,7 @@ type (
 	}
 	jsonGap struct {
 		Host     text      `json:"host"`
+		Channel  text      `json:"channel"`
 		Reason   string    `json:"reason"`
 		From     jsonTime  `json:"from"`
 		To       jsonTime  `json:"to"`
@@ -389,7 +390,7 @@ func (d *Document) jsonStats() jsonStats {
 func gaps(in []incident.Gap) []jsonGap {
 	out := []jsonGap{}
 	for _, g := range in {
-		out = append(out, jsonGap{text(g.Host), g.Reason, jsonTime(g.From), jsonTime(g.To), g.Count, refs(g.Evidence)})
+		out = append(out, jsonGap{text(g.Host), text(g.Channel), g.Reason, jsonTime(g.From), jsonTime(g.To), g.Count, refs(g.Evidence)})
 	}
 	return out
 }

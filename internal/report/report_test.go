@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -91,5 +92,41 @@ func TestGolden(t *testing.T) {
 				t.Errorf("%s differs; look at it and run with -update if it is right", path)
 			}
 		}
+	}
+}
+
+// TestGapsHaveWords holds that whatever reason package world gives for a gap has a
+// text.
+func TestGapsHaveWords(t *testing.T) {
+	source, err := os.ReadFile("../world/gap.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons := regexp.MustCompile(`Reason(?:, g\.To)?(?::| =) "([a-z-]+)"`).FindAllSubmatch(source, -1)
+	if len(reasons) < 6 {
+		t.Fatalf("%d reasons found in gap.go", len(reasons))
+	}
+	for _, m := range reasons {
+		if key := "diagram.reason." + string(m[1]); !i18n.English.Has(key) {
+			t.Errorf("no text for %s", key)
+		}
+	}
+}
+
+func TestTextOfGaps(t *testing.T) {
+	d := document(i18n.English)
+	d.Gaps = []incident.Gap{
+		{Host: "HOST-1", Channel: "Application", Reason: "log-cleared", From: diagramtest.At(500)},
+		{Host: "HOST-1", Reason: "state-limit", From: diagramtest.At(500), Count: 1234},
+	}
+	var b bytes.Buffer
+	if err := d.Text(&b, TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	want := "What was not seen\n" +
+		"  - 2026-03-09 09:53:22  HOST-1  Application  the log was cleared\n" +
+		"  - 2026-03-09 09:53:22  HOST-1  records were given up for want of memory ×1,234\n"
+	if !bytes.Contains(b.Bytes(), []byte(want)) {
+		t.Errorf("want\n%sin\n%s", want, b.Bytes())
 	}
 }

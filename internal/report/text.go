@@ -281,8 +281,11 @@ func (t *textWriter) gaps() {
 			t.printf("  %s\n", l.Count("text.more", len(t.d.Gaps)-maxListed))
 			break
 		}
-		line := l.T("diagram.reason."+g.Reason) + times(g.Count)
-		t.printf("  - %s  %s  %s\n", t.time(g.From), visible.Text(g.Host), line)
+		place := visible.Text(g.Host)
+		if g.Channel != "" {
+			place += "  " + clip(visible.Text(g.Channel))
+		}
+		t.printf("  - %s  %s  %s%s\n", t.time(g.From), place, l.T("diagram.reason."+g.Reason), times(g.Count))
 	}
 }
 

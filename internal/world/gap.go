@@ -122,6 +122,7 @@ func (w *World) resolveGaps() {
 		switch r.Kind {
 		case event.LogCleared:
 			g.Reason = "log-cleared"
+			g.Channel = cmp.Or(r.Get("ClearedLog"), g.Channel)
 		case event.SensorLoss:
 			g.Reason = "sensor-loss"
 		case event.SensorState:
@@ -163,7 +164,7 @@ func (w *World) holesOf(k logKey, from, to time.Time) (Gap, bool) {
 	if s := w.stores[k.host]; s != nil && s.span != nil {
 		host = s.span.name
 	}
-	g := Gap{Host: host, Channel: k.channel, Reason: "record-hole"}
+	g := Gap{Host: host, Channel: spelled(k.channel), Reason: "record-hole"}
 	for _, h := range w.holes[k] {
 		if !from.IsZero() && (h.to.Before(from) || h.from.After(to)) {
 			continue
@@ -177,6 +178,18 @@ func (w *World) holesOf(k logKey, from, to time.Time) (Gap, bool) {
 		g.Count += h.count
 	}
 	return g, g.Count > 0
+}
+
+// spelled is the match form of a log's name as Windows spells most of them: with a
+// capital letter at the beginning of each word. Their case means nothing.
+func spelled(channel string) string {
+	b := []byte(channel)
+	for i := range b {
+		if (i == 0 || strings.IndexByte("-/ ", b[i-1]) >= 0) && 'a' <= b[i] && b[i] <= 'z' {
+			b[i] -= 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 // Gaps returns everything that is known to be missing: one gap per log for the

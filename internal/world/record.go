@@ -190,7 +190,7 @@ var keptFields = map[event.Kind][]string{
 		"SourceProcessGuid", "SourceProcessGUID", "SourceProcessId", "SourceImage",
 		"TargetProcessGuid", "TargetProcessGUID", "TargetProcessId", "TargetImage", "GrantedAccess",
 	},
-	event.LogCleared:  {"SubjectUserName", "SubjectLogonId", "ClientProcessId", "ClientProcessStartKey"},
+	event.LogCleared:  {"SubjectUserName", "SubjectLogonId", "ClientProcessId", "ClientProcessStartKey", "User", "ClearedLog"},
 	event.SensorState: {"State"},
 	event.SensorLoss:  {},
 }

@@ -360,6 +360,11 @@ func TestGaps(t *testing.T) {
 	if reasons["record-hole"] != 2 || reasons["log-cleared"] != 1 {
 		t.Fatalf("got %v", reasons)
 	}
+	for _, g := range w.Gaps() {
+		if want := map[string]string{"log-cleared": "Security", "record-hole": "Microsoft-Windows-Sysmon/Operational"}[g.Reason]; g.Channel != want {
+			t.Errorf("%s of %q, want %q", g.Reason, g.Channel, want)
+		}
+	}
 	if n := len(w.GapsWithin("pc", t0.Add(7*time.Minute), t0.Add(8*time.Minute))); n != 0 {
 		t.Errorf("%d gaps outside the hole", n)
 	}
