@@ -458,7 +458,7 @@ func writeOutputs(ctx context.Context, stdout io.Writer, doc *report.Document, f
 	case "ndjson":
 		err = doc.NDJSON(out)
 	default:
-		err = doc.Text(out, report.TextOptions{Color: colour(stdout)})
+		err = doc.Text(out, report.TextOptions{Color: colour(stdout), Width: columns(stdout)})
 	}
 	if err == nil {
 		err = out.Flush()
@@ -517,4 +517,17 @@ func colour(w io.Writer) bool {
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(interface{ Fd() uintptr })
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// columns is how wide the terminal w is, 0 if w is none.
+func columns(w io.Writer) int {
+	f, ok := w.(interface{ Fd() uintptr })
+	if !ok || !isTerminal(w) {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
 }

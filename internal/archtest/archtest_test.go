@@ -19,7 +19,7 @@ const module = "ashiato"
 // import packages of earlier layers only. A new package gets its place here.
 var layers = [][]string{
 	{"internal/event"},
-	{"internal/attack", "internal/corpus", "internal/i18n", "internal/visible", "internal/wire", "internal/archtest", "rules", "scripts/benchtable"},
+	{"internal/attack", "internal/corpus", "internal/fold", "internal/i18n", "internal/visible", "internal/wire", "internal/archtest", "rules", "scripts/benchtable"},
 	{"internal/source", "internal/normalize"},
 	{"internal/source/text", "internal/source/sourcetest", "internal/clock"},
 	{"internal/source/auditd", "internal/source/evtx", "internal/source/xmlevent"},

@@ -9,6 +9,7 @@ import (
 
 	"ashiato/internal/clock"
 	"ashiato/internal/event"
+	"ashiato/internal/fold"
 	"ashiato/internal/i18n"
 	"ashiato/internal/incident"
 	"ashiato/internal/visible"
@@ -93,7 +94,7 @@ func (t *textWriter) clocks() {
 			t.printf("  %s\n", l.Count("text.more", len(t.d.Clocks)-maxListed))
 			break
 		}
-		t.printf("  - %s  %s  %s\n", visible.Text(n.Host), clockText(l, n), t.paint(dim, clip(visible.Text(n.File))))
+		t.printf("  - %s  "+fold.Here+"%s  %s\n", visible.Text(n.Host), clockText(l, n), t.paint(dim, clip(visible.Text(n.File))))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ashiato/internal/diagram"
+	"ashiato/internal/fold"
 	"ashiato/internal/i18n"
 	"ashiato/internal/incident"
 	"ashiato/internal/provenance"
@@ -102,13 +103,13 @@ func (t *textWriter) impact(inc *incident.Incident) {
 			for i, h := range m.Reached {
 				hosts[i] = visible.Text(h)
 			}
-			t.printf("  - %s: %s\n", l.T("impact.reached"), strings.Join(hosts, ", "))
+			t.printf("  - %s "+fold.Here+"%s\n", l.T("text.label", l.T("impact.reached")), strings.Join(hosts, ", "))
 		}
 		for i, x := range exposures(inc) {
 			if i == 0 {
-				t.printf("  - %s:\n", l.T("impact.exposed"))
+				t.printf("  - %s\n", l.T("text.label", l.T("impact.exposed")))
 			}
-			t.printf("      %s\n", clip(l.T("impact.exposed.line", visible.Text(x.User), visible.Text(x.Host), t.nodeName(inc, x.Reader))))
+			t.printf("      "+fold.Here+"%s\n", clip(l.T("impact.exposed.line", visible.Text(x.User), visible.Text(x.Host), t.nodeName(inc, x.Reader))))
 		}
 		for _, c := range []struct {
 			key string
@@ -122,17 +123,17 @@ func (t *textWriter) impact(inc *incident.Incident) {
 	if cut := t.d.cut(inc); len(cut) > 0 {
 		t.heading("cut.title")
 		for i, c := range cut {
-			line := plain(c.Pieces)
+			line := clip(plain(c.Pieces))
 			if len(inc.Hosts) > 1 {
 				line += "  " + t.paint(dim, visible.Text(c.Host))
 			}
 			if len(c.For) > 0 {
-				line += "  " + t.paint(dim, "("+plain(c.For)+")")
+				line += "  " + t.paint(dim, "("+clip(plain(c.For))+")")
 			}
-			t.printf("  %3d  %s\n", i+1, clip(line))
+			t.printf("  %3d  "+fold.Here+"%s\n", i+1, line)
 		}
 		if len(m.Running) > 0 {
-			t.printf("       %s\n", t.paint(dim, l.T("cut.running")))
+			t.printf("       "+fold.Here+"%s\n", t.paint(dim, l.T("cut.running")))
 		}
 	}
 }

@@ -5,15 +5,20 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/mattn/go-runewidth"
 
 	"ashiato/internal/clock"
 	"ashiato/internal/diagram/diagramtest"
 	"ashiato/internal/event"
+	"ashiato/internal/fold"
 	"ashiato/internal/i18n"
 	"ashiato/internal/incident"
 	"ashiato/internal/source"
@@ -62,6 +67,25 @@ func all() []*diagramtest.Case {
 	return []*diagramtest.Case{diagramtest.Miner(), diagramtest.Hosts(), diagramtest.Tiny()}
 }
 
+// golden compares with a file of testdata, or writes it.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; look at it and run with -update if it is right", path)
+	}
+}
+
 func TestGolden(t *testing.T) {
 	for _, lang := range i18n.Langs() {
 		d := document(lang, diagramtest.Tiny())
@@ -77,20 +101,7 @@ func TestGolden(t *testing.T) {
 			if err := f.write(&got); err != nil {
 				t.Fatal(err)
 			}
-			path := filepath.Join("testdata", "tiny."+string(lang)+"."+f.ext)
-			if *update {
-				if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				continue
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got.Bytes(), want) {
-				t.Errorf("%s differs; look at it and run with -update if it is right", path)
-			}
+			golden(t, "tiny."+string(lang)+"."+f.ext, got.Bytes())
 		}
 	}
 }
@@ -128,5 +139,55 @@ func TestTextOfGaps(t *testing.T) {
 		"  - 2026-03-09 09:53:22  HOST-1  records were given up for want of memory ×1,234\n"
 	if !bytes.Contains(b.Bytes(), []byte(want)) {
 		t.Errorf("want\n%sin\n%s", want, b.Bytes())
+	}
+}
+
+// TestTextAtWidths holds the text at the widths of common terminals, and as it goes
+// into a file.
+func TestTextAtWidths(t *testing.T) {
+	runewidth.DefaultCondition.EastAsianWidth = false
+	for _, lang := range i18n.Langs() {
+		for _, width := range []int{0, 80, 120} {
+			d := document(lang, all()...)
+			var b bytes.Buffer
+			if err := d.Text(&b, TextOptions{Width: width}); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, fmt.Sprintf("text.%s.%d.txt", lang, width), b.Bytes())
+			if strings.Contains(b.String(), fold.Here) {
+				t.Error("a mark of folding is left in the text")
+			}
+			for row := range strings.Lines(b.String()) {
+				row = strings.TrimSuffix(row, "\n")
+				if words := strings.Fields(row); width > 0 && fold.Width(row) > width && len(words) > 1 && fold.Width(words[0]) < width {
+					t.Errorf("%s: %d columns of %d: %q", lang, fold.Width(row), width, row)
+				}
+			}
+		}
+	}
+}
+
+// TestOverview holds that a list of incidents comes before them if there are many,
+// and that its length is bounded.
+func TestOverview(t *testing.T) {
+	for _, c := range []struct {
+		incidents int
+		want      string
+	}{
+		{3, ""},
+		{4, "インシデント一覧\n" + strings.Repeat("  高  2026-03-09 09:45:02  Office がスクリプトホストを起動した：PC-7 の powershell.exe\n", 4) + "\n高  "},
+		{23, "Office がスクリプトホストを起動した：PC-7 の powershell.exe\n  他 3 件\n\n高  "},
+	} {
+		var cases []*diagramtest.Case
+		for range c.incidents {
+			cases = append(cases, diagramtest.Tiny())
+		}
+		var b bytes.Buffer
+		if err := document(i18n.Japanese, cases...).Text(&b, TextOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.String(); !strings.Contains(got, c.want) || (c.want == "") == strings.Contains(got, "インシデント一覧") {
+			t.Errorf("%d incidents: want %q in\n%s", c.incidents, c.want, got[:600])
+		}
 	}
 }

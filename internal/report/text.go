@@ -12,6 +12,7 @@ import (
 	"github.com/mattn/go-runewidth"
 
 	"ashiato/internal/detect"
+	"ashiato/internal/fold"
 	"ashiato/internal/i18n"
 	"ashiato/internal/incident"
 	"ashiato/internal/provenance"
@@ -23,6 +24,9 @@ import (
 type TextOptions struct {
 	// Color adds ANSI colours; for terminals only.
 	Color bool
+	// Width folds lines to that many columns; 0 leaves them whole, as programs
+	// that search them want.
+	Width int
 }
 
 // Text writes the document for a person at a terminal: what was read, then each
@@ -30,8 +34,9 @@ type TextOptions struct {
 // not be read. Telemetry in it is shown with marks for misleading characters and
 // never reaches the terminal as a control sequence.
 func (d *Document) Text(w io.Writer, opt TextOptions) error {
-	t := &textWriter{d: d, w: w, color: opt.Color}
+	t := &textWriter{d: d, w: w, color: opt.Color, width: opt.Width}
 	t.summary()
+	t.overview()
 	for _, inc := range d.Incidents {
 		t.incident(inc)
 	}
@@ -47,12 +52,15 @@ type textWriter struct {
 	d     *Document
 	w     io.Writer
 	color bool
+	width int
 	err   error
 }
 
+// printf writes whole lines. fold.Here in them says where further rows begin.
+
 func (t *textWriter) printf(format string, args ...any) {
 	if t.err == nil {
-		_, t.err = fmt.Fprintf(t.w, format, args...)
+		_, t.err = io.WriteString(t.w, fold.Text(fmt.Sprintf(format, args...), t.width))
 	}
 }
 
@@ -76,11 +84,51 @@ var severityColor = [...]string{
 func (t *textWriter) heading(key string) { t.printf("\n  %s\n", t.paint(bold, t.d.Lang.T(key))) }
 
 func (t *textWriter) time(at time.Time) string {
-	zone := t.d.Zone
-	if zone == nil {
-		zone = time.UTC
+	return at.In(t.zone()).Format("2006-01-02 15:04:05")
+}
+
+func (t *textWriter) zone() *time.Location {
+	if t.d.Zone == nil {
+		return time.UTC
 	}
-	return at.In(zone).Format("2006-01-02 15:04:05")
+	return t.d.Zone
+}
+
+// span is two times without what the second repeats of the first.
+func (t *textWriter) span(from, to time.Time) string {
+	a, b := t.time(from), t.time(to)
+	const day = len("2006-01-02 ")
+	switch {
+	case a == b:
+		return a
+	case a[:day] == b[:day]:
+		return a + " – " + b[day:]
+	}
+	return a + " – " + b
+}
+
+// minOverview is from how many incidents on a list of them comes first.
+const minOverview = 4
+
+// overview lists the incidents, a line each, where there are many to read.
+func (t *textWriter) overview() {
+	if len(t.d.Incidents) < minOverview {
+		return
+	}
+	l := t.d.Lang
+	t.printf("\n%s\n", t.paint(bold, l.T("text.overview")))
+	shown := t.d.Incidents[:min(len(t.d.Incidents), maxListed)]
+	width := 0
+	for _, inc := range shown {
+		width = max(width, runewidth.StringWidth(l.T("severity."+inc.Severity.String())))
+	}
+	for _, inc := range shown {
+		level := runewidth.FillRight(l.T("severity."+inc.Severity.String()), width)
+		t.printf("  %s  %s  "+fold.Here+"%s\n", t.paint(severityColor[inc.Severity], level), t.paint(dim, t.time(inc.First)), clip(t.title(inc)))
+	}
+	if more := len(t.d.Incidents) - len(shown); more > 0 {
+		t.printf("  %s\n", l.Count("text.more", more))
+	}
 }
 
 func (t *textWriter) summary() {
@@ -91,11 +139,7 @@ func (t *textWriter) summary() {
 		l.Count("text.hosts", len(s.Hosts)),
 	}
 	if !s.First.IsZero() {
-		zone := t.d.Zone
-		if zone == nil {
-			zone = time.UTC
-		}
-		parts = append(parts, fmt.Sprintf("%s – %s %s", t.time(s.First), t.time(s.Last), s.Last.In(zone).Format("-07:00")))
+		parts = append(parts, t.span(s.First, s.Last)+" "+s.Last.In(t.zone()).Format("-07:00"))
 	}
 	t.printf("%s\n", strings.Join(parts, " · "))
 	if s.Filtered > 0 || s.Repeated > 0 {
@@ -132,12 +176,16 @@ func (t *textWriter) incident(inc *incident.Incident) {
 	if t.color {
 		level = t.paint(severityColor[inc.Severity], " "+level+" ")
 	}
-	t.printf("\n%s  %s\n", level, t.paint(bold, clip(t.title(inc))))
+	t.printf("\n%s  "+fold.Here+"%s\n", level, t.paint(bold, clip(t.title(inc))))
+	facts := "text.facts"
+	if len(inc.Hosts) == 1 && l.Has(facts+".one") {
+		facts += ".one"
+	}
 	hosts := make([]string, len(inc.Hosts))
 	for i, h := range inc.Hosts {
 		hosts[i] = visible.Text(h)
 	}
-	t.printf("  %s\n", l.T("text.facts", strings.Join(hosts, ", "), t.time(inc.First), t.time(inc.Last), i18n.Number(inc.Score), inc.ID))
+	t.printf("  %s\n", l.T(facts, strings.Join(hosts, ", "), t.span(inc.First, inc.Last), i18n.Number(inc.Score), inc.ID))
 	t.printf("  %s\n", l.T("text.root", l.T("diagram.root."+string(inc.Root.Kind)), t.nodeName(inc, inc.Root.Node), l.T("diagram.confidence."+string(inc.Root.Confidence))))
 	if from := inc.RootAddress(); from != "" {
 		t.printf("    %s\n", l.T("text.root-from", clip(visible.Text(from))))
@@ -155,7 +203,7 @@ func (t *textWriter) incident(inc *incident.Incident) {
 	if len(inc.Story) > 0 {
 		t.heading("text.story")
 		for _, s := range inc.Story {
-			t.printf("  %3d  %s  %s\n", s.Number, t.paint(dim, t.time(s.Time)), clip(inc.Sentence(s, l)))
+			t.printf("  %3d  %s  "+fold.Here+"%s\n", s.Number, t.paint(dim, t.time(s.Time)), clip(inc.Sentence(s, l)))
 		}
 	}
 	t.heading("text.found")
@@ -174,8 +222,8 @@ func (t *textWriter) incident(inc *incident.Incident) {
 			names += "  " + visible.Text(strings.Join(g.rule.Attack, " "))
 		}
 		level := runewidth.FillRight(l.T("severity."+g.rule.Severity.String()), width)
-		t.printf("  %s  %s%s\n", t.paint(severityColor[g.rule.Severity], level), clip(visible.Text(g.rule.TitleIn(string(l)))), times(g.count))
-		t.printf("  %*s  %s\n", width, "", t.paint(dim, names))
+		t.printf("  %s  "+fold.Here+"%s%s\n", t.paint(severityColor[g.rule.Severity], level), clip(visible.Text(g.rule.TitleIn(string(l)))), times(g.count))
+		t.printf("  %*s  "+fold.Here+"%s\n", width, "", t.paint(dim, names))
 	}
 	if len(inc.Persistence) > 0 {
 		t.heading("text.left")
@@ -184,7 +232,7 @@ func (t *textWriter) incident(inc *incident.Incident) {
 			if n := node(inc, p.Node); len(inc.Hosts) > 1 && n != nil {
 				on = "  " + t.paint(dim, visible.Text(n.Host))
 			}
-			t.printf("  - %s  %s%s\n", l.T("report.persistence."+p.Kind), t.nodeName(inc, p.Node), on)
+			t.printf("  - %s  "+fold.Here+"%s%s\n", l.T("report.persistence."+p.Kind), t.nodeName(inc, p.Node), on)
 		}
 	}
 	t.impact(inc)
@@ -285,7 +333,7 @@ func (t *textWriter) gaps() {
 		if g.Channel != "" {
 			place += "  " + clip(visible.Text(g.Channel))
 		}
-		t.printf("  - %s  %s  %s%s\n", t.time(g.From), place, l.T("diagram.reason."+g.Reason), times(g.Count))
+		t.printf("  - %s  "+fold.Here+"%s  %s%s\n", t.time(g.From), place, l.T("diagram.reason."+g.Reason), times(g.Count))
 	}
 }
 
@@ -329,6 +377,6 @@ func (t *textWriter) problems() {
 		if p.Line > 0 {
 			place += ":" + strconv.Itoa(p.Line)
 		}
-		t.printf("  - %s: %s%s  %s\n", place, l.T("report.problem."+string(p.Kind)), times(p.Count), t.paint(dim, clip(visible.Text(p.Detail))))
+		t.printf("  - "+fold.Here+"%s: %s%s  %s\n", place, l.T("report.problem."+string(p.Kind)), times(p.Count), t.paint(dim, clip(visible.Text(p.Detail))))
 	}
 }
