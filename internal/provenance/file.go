@@ -407,17 +407,34 @@ func (j *joiner) indexLoads() {
 		}
 	}
 	hashes := j.hashes()
+	// There are more loads than anything else, of the same files again and again,
+	// and few are of what anything else speaks of.
+	type load struct{ host, path, hashes string }
+	keys := map[load]string{} // "" for what nothing speaks of
 	for _, r := range j.records {
 		if r.Kind != event.ImageLoad {
 			continue
 		}
-		key := j.w.PathOn(r.Host, r.Get("ImageLoaded"))
-		k := fileKey(r.Host, key)
-		if len(j.written[k]) > 0 || dlls[k] || hashes[folderHash(r.Host, key, r.Get("Hashes"))] != nil {
-			j.loads[k] = append(j.loads[k], r)
-			continue
+		l := load{r.Host, r.Get("ImageLoaded"), r.Get("Hashes")}
+		k, known := keys[l]
+		if !known {
+			key := j.w.PathOn(l.host, l.path)
+			k = fileKey(l.host, key)
+			letter, ok := world.Letter(key)
+			if len(j.written[k]) == 0 && !dlls[k] && (len(hashes) == 0 || hashes[folderHash(l.host, key, l.hashes)] == nil) {
+				k = ""
+			}
+			if k == "" && ok && letter != 'c' {
+				// Whether it is on a volume that comes and goes depends on the time.
+				if len(j.w.MountAt(r.Host, letter, r.Time)) > 0 {
+					k = fileKey(l.host, key)
+					j.loads[k] = append(j.loads[k], r)
+				}
+				continue
+			}
+			keys[l] = k
 		}
-		if l, ok := world.Letter(key); ok && l != 'c' && len(j.w.MountAt(r.Host, l, r.Time)) > 0 {
+		if k != "" {
 			j.loads[k] = append(j.loads[k], r)
 		}
 	}
@@ -426,22 +443,22 @@ func (j *joiner) indexLoads() {
 // content picks the strongest hash of a Hashes field ("SHA1=…,MD5=…"), "" if it
 // has none.
 func contentHash(hashes string) string {
-	best := ""
-	for _, h := range strings.Split(hashes, ",") {
+	best, of := "", ""
+	for more := hashes != ""; more; {
+		var h string
+		h, hashes, more = strings.Cut(hashes, ",")
 		name, value, ok := strings.Cut(strings.TrimSpace(h), "=")
-		if !ok || strings.Trim(value, "0") == "" {
-			continue
-		}
-		switch strings.ToUpper(name) {
-		case "SHA256":
+		switch {
+		case !ok || strings.Trim(value, "0") == "":
+		case strings.EqualFold(name, "SHA256"):
 			return "sha256:" + strings.ToLower(value)
-		case "SHA1", "MD5":
-			if best == "" {
-				best = strings.ToLower(name + ":" + value)
-			}
+		case best == "" && strings.EqualFold(name, "SHA1"):
+			best, of = value, "sha1:"
+		case best == "" && strings.EqualFold(name, "MD5"):
+			best, of = value, "md5:"
 		}
 	}
-	return best
+	return of + strings.ToLower(best)
 }
 
 func folderHash(host, key, hashes string) string {
