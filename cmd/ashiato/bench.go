@@ -13,14 +13,12 @@ import (
 )
 
 func newBench() *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "bench",
 		Short: "Measure how well and how fast the analysis works",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newBenchCorrelation())
-	return cmd
+		Example: `  ashiato bench correlation
+  ashiato bench correlation --seeds 6 --recordings evtx/ --notes`,
+	}, newBenchCorrelation())
 }
 
 // benchFlags are the flags of `ashiato bench correlation` as typed.
@@ -81,6 +79,9 @@ func runBenchCorrelation(cmd *cobra.Command, f benchFlags) error {
 	}
 	if err != nil {
 		return err
+	}
+	if len(paths) == 0 && len(f.recordings) == 0 {
+		return withHint(fmt.Errorf("%s holds no scenarios (files that end in .txtar)", f.scenarios), "the scenarios are in testdata/scenarios of the source tree; name the folder with --scenarios")
 	}
 	set, err := loadRules(f.rules, !f.noPack, nil, processing{})
 	if err != nil {

@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -60,12 +62,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "ashiato: interrupted")
 		return exitFailed
 	}
-	fmt.Fprintf(stderr, "ashiato: %s\n", printable(err.Error()))
+	fmt.Fprintf(stderr, "ashiato: %s\n", printable(plainly(err)))
 	var h hinted
 	if errors.As(err, &h) {
 		fmt.Fprintf(stderr, "hint: %s\n", h.hint)
 	}
 	return exitFailed
+}
+
+// plainly is an error without the name of the system call that found a file wrong.
+func plainly(err error) string {
+	var pe *fs.PathError
+	if !errors.As(err, &pe) {
+		return err.Error()
+	}
+	return strings.Replace(err.Error(), pe.Op+" "+pe.Path, pe.Path, 1)
 }
 
 // hinted is an error with a line on what to do about it.
@@ -99,7 +110,9 @@ Exit status: 0 nothing found, 1 something found or a check failed,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Version:           built(),
 	}
+	root.SetVersionTemplate("ashiato {{.Version}}\n")
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -110,20 +123,45 @@ Exit status: 0 nothing found, 1 something found or a check failed,
 		return strings.ReplaceAll(f.FlagUsages(), "[=true|false]", "             ")
 	})
 	root.SetUsageTemplate(strings.NewReplacer(
+		"{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", // group
 		".LocalFlags.FlagUsages", "flagUsages .LocalFlags", ".InheritedFlags.FlagUsages", "flagUsages .InheritedFlags",
 	).Replace(root.UsageTemplate()))
-	root.AddCommand(newScan(), newRules(), newScenario(), newBench(), newVersion())
-	return root
+	return group(root, newScan(), newRules(), newScenario(), newBench(), newVersion())
 }
 
 // group makes cmd a command that only has subcommands: alone it shows its help,
 // and an unknown subcommand is wrong usage.
 func group(cmd *cobra.Command, sub ...*cobra.Command) *cobra.Command {
-	cmd.Args = cobra.NoArgs
+	cmd.Args = cobra.ArbitraryArgs
 	cmd.DisableFlagsInUseLine = true
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return unknownCommand(cmd, args[0])
+		}
+		return cmd.Help()
+	}
 	cmd.AddCommand(sub...)
 	return cmd
+}
+
+// unknownCommand says which command may have been meant.
+func unknownCommand(cmd *cobra.Command, name string) error {
+	hint := fmt.Sprintf("see `%s --help`", cmd.CommandPath())
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		hint = fmt.Sprintf("did you mean `%s %s`?", cmd.CommandPath(), near[0])
+	} else if _, err := os.Stat(name); err == nil && !cmd.HasParent() {
+		hint = fmt.Sprintf("`ashiato scan %s` scans it", quoted(name))
+	}
+	return withHint(fmt.Errorf("unknown command %q", strings.TrimPrefix(cmd.CommandPath()+" "+name, "ashiato ")), hint)
+}
+
+// quoted is a name as a shell takes it, if it has blanks.
+func quoted(name string) string {
+	if strings.ContainsAny(name, " \t'\"") {
+		return strconv.Quote(name)
+	}
+	return name
 }
 
 // oneArg wants exactly one argument and says what it is for.
@@ -132,7 +170,7 @@ func oneArg(what, example string) cobra.PositionalArgs {
 		if len(args) == 1 {
 			return nil
 		}
-		return withHint(fmt.Errorf("%s takes one %s, not %d", cmd.CommandPath(), what, len(args)), "as in `"+example+"`; a name with blanks needs quotes")
+		return withHint(fmt.Errorf("%s takes one %s, not %d", strings.TrimPrefix(cmd.CommandPath(), "ashiato "), what, len(args)), "as in `"+example+"`; a name with blanks needs quotes")
 	}
 }
 
@@ -142,16 +180,21 @@ func newVersion() *cobra.Command {
 		Short: "Print the version and what it was built with",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			revision := ""
-			if info, ok := debug.ReadBuildInfo(); ok {
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						revision = " (" + s.Value + ")"
-					}
-				}
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "ashiato %s%s %s/%s %s\n", version, revision, runtime.GOOS, runtime.GOARCH, runtime.Version())
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "ashiato %s\n", built())
 			return err
 		},
 	}
+}
+
+// built is the version and what it was built with.
+func built() string {
+	revision := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = " (" + s.Value + ")"
+			}
+		}
+	}
+	return fmt.Sprintf("%s%s %s/%s %s", version, revision, runtime.GOOS, runtime.GOARCH, runtime.Version())
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"ashiato/internal/i18n"
 	"ashiato/internal/source/files"
 )
 
@@ -19,6 +20,7 @@ import (
 type progress struct {
 	mu      sync.Mutex
 	out     io.Writer
+	lang    i18n.Lang
 	started time.Time
 	printed time.Time
 	last    files.Progress
@@ -28,11 +30,11 @@ type progress struct {
 
 const plainInterval = 10 * time.Second
 
-func newProgress(out io.Writer, quiet bool) *progress {
+func newProgress(out io.Writer, quiet bool, lang i18n.Lang) *progress {
 	if quiet {
 		return &progress{}
 	}
-	p := &progress{out: out, started: time.Now()}
+	p := &progress{out: out, lang: lang, started: time.Now()}
 	p.printed = p.started
 	if isTerminal(out) && os.Getenv("TERM") != "dumb" {
 		p.bars = mpb.New(mpb.WithOutput(out), mpb.WithWidth(40))
@@ -68,19 +70,20 @@ func (p *progress) update(s files.Progress) {
 		return
 	}
 	p.printed = now
-	fmt.Fprintf(p.out, "%d of %d files, %d events, %.0f events/s%s\n", s.Files, s.FilesTotal, s.Events, p.perSecond(now), p.left(now))
+	fmt.Fprintln(p.out, p.lang.T("progress.line",
+		i18n.Number(s.Files), i18n.Number(s.FilesTotal), i18n.Number(int(s.Events)), i18n.Number(int(p.perSecond(now))), p.left(now)))
 }
 
 func (p *progress) files() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return fmt.Sprintf("%d/%d files ", p.last.Files, p.last.FilesTotal)
+	return p.lang.T("progress.files", i18n.Number(p.last.Files), i18n.Number(p.last.FilesTotal))
 }
 
 func (p *progress) rate() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return fmt.Sprintf(" %.0f events/s ", p.perSecond(time.Now()))
+	return p.lang.T("progress.rate", i18n.Number(int(p.perSecond(time.Now()))))
 }
 
 func (p *progress) perSecond(now time.Time) float64 {
@@ -93,7 +96,7 @@ func (p *progress) left(now time.Time) string {
 	}
 	spent := now.Sub(p.started)
 	left := time.Duration(float64(spent) * float64(p.last.BytesTotal-p.last.Bytes) / float64(p.last.Bytes))
-	return fmt.Sprintf(", about %v left", left.Round(time.Second))
+	return p.lang.T("progress.left", left.Round(time.Second).String())
 }
 
 // done takes the bar away.

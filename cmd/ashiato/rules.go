@@ -83,7 +83,13 @@ func somePaths(missing, example string) cobra.PositionalArgs {
 // readable reports the first path that is not there.
 func readable(paths []string) error {
 	for _, p := range paths {
-		if _, err := os.Stat(p); err != nil {
+		_, err := os.Stat(p)
+		switch {
+		case p == "-" && errors.Is(err, os.ErrNotExist):
+			return withHint(err, "for one log on standard input give /dev/stdin, with a file redirected to it")
+		case errors.Is(err, os.ErrPermission):
+			return withHint(err, "this account may not read it: run as administrator or root, or copy it first")
+		case err != nil:
 			return withHint(err, "check the path; a name with blanks needs quotes")
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ashiato/internal/i18n"
 	"ashiato/internal/rulestat"
 )
 
@@ -58,7 +59,7 @@ and the layer then have only the rules that are not blind.`,
 				name = strings.Join(f.rules, ", ")
 			}
 			if len(args) > 0 {
-				p := newProgress(cmd.ErrOrStderr(), quiet)
+				p := newProgress(cmd.ErrOrStderr(), quiet, i18n.English)
 				sights, stats, problems, err := rulestat.Visibility(cmd.Context(), set, args, rulestat.Options{Progress: p.update})
 				p.done()
 				if err != nil {

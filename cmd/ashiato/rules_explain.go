@@ -63,7 +63,7 @@ Exit status: 0 the rule holds (for one of the events), 1 it does not,
 			if len(args) == 2 {
 				return nil
 			}
-			return withHint(fmt.Errorf("%s takes a rule and a file with events, not %d arguments", cmd.CommandPath(), len(args)),
+			return withHint(fmt.Errorf("%s takes a rule and a file with events, not %d arguments", strings.TrimPrefix(cmd.CommandPath(), "ashiato "), len(args)),
 				"as in `ashiato rules explain my-rule.yml logs/Security.evtx#12`; a name with blanks needs quotes")
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {

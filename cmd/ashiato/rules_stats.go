@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ashiato/internal/i18n"
 	"ashiato/internal/rulestat"
 )
 
@@ -64,7 +65,7 @@ differ from run to run, hits and records do not.`,
 				return err
 			}
 			leftOut(cmd, set)
-			p := newProgress(cmd.ErrOrStderr(), quiet)
+			p := newProgress(cmd.ErrOrStderr(), quiet, i18n.English)
 			res, err := rulestat.Measure(cmd.Context(), set, args, rulestat.Options{Sample: sample, Progress: p.update})
 			p.done()
 			if err != nil {

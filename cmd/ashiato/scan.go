@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // zone names must work on machines without a zone database
@@ -29,6 +28,7 @@ import (
 	"ashiato/internal/scan"
 	"ashiato/internal/sigma"
 	"ashiato/internal/sigma/correlation"
+	"ashiato/internal/source"
 	"ashiato/internal/world"
 )
 
@@ -120,7 +120,7 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 		return err
 	}
 	if f.format != "text" && f.format != "json" && f.format != "ndjson" {
-		return withHint(fmt.Errorf("unknown format %q", f.format), "use text, json or ndjson")
+		return withHint(fmt.Errorf("unknown format %q", f.format), "use text, json or ndjson; --report FILE writes HTML and --svg FOLDER the pictures")
 	}
 	zone, err := time.LoadLocation(f.zone)
 	if err != nil {
@@ -158,10 +158,8 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if slices.Contains(f.hosts, "") {
 		return withHint(errors.New("--host: the name is empty"), "leave the flag out to scan every host")
 	}
-	for _, p := range paths {
-		if _, err := os.Stat(p); err != nil {
-			return withHint(err, "check the path; a name with blanks needs quotes")
-		}
+	if err := readable(paths); err != nil {
+		return err
 	}
 	keepMemoryNear()
 	f.processing.cache = ruleCache(f.ruleCache)
@@ -169,7 +167,7 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if err != nil {
 		return err
 	}
-	sayLeftOut(cmd.ErrOrStderr(), set.Problems, f.rules)
+	sayLeftOut(cmd.ErrOrStderr(), lang, set.Problems, f.rules)
 	// Before a scan that may take long: can its result be written?
 	var reportFile *outFile
 	if f.report != "" {
@@ -178,6 +176,9 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 		}
 	}
 	if f.svg != "" {
+		if info, err := os.Stat(f.svg); err == nil && !info.IsDir() {
+			return withHint(fmt.Errorf("--svg: %s is no folder", f.svg), "name a folder; it is made if it is not there")
+		}
 		if err := os.MkdirAll(f.svg, 0o755); err != nil {
 			return fmt.Errorf("--svg: %w", err)
 		}
@@ -199,7 +200,7 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if err != nil {
 		return err
 	}
-	progress := newProgress(cmd.ErrOrStderr(), f.quiet)
+	progress := newProgress(cmd.ErrOrStderr(), f.quiet, lang)
 	opt.Progress = progress.update
 	result, err := scan.Run(cmd.Context(), opt)
 	progress.done()
@@ -208,9 +209,15 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	}
 	switch s := result.Stats; {
 	case s.Source.Events == 0:
-		fmt.Fprintln(cmd.ErrOrStderr(), "note: no event was read, so nothing can be said about what happened")
+		fmt.Fprintln(cmd.ErrOrStderr(), lang.T("note.no-event"))
+		if slices.ContainsFunc(result.Problems, func(p source.Problem) bool { return p.Kind == source.Unreadable }) {
+			fmt.Fprintln(cmd.ErrOrStderr(), lang.T("note.no-access"))
+		}
 	case s.Analysed == 0:
-		fmt.Fprintln(cmd.ErrOrStderr(), "note: --since, --until and --host left out every event, so nothing can be said about what happened")
+		fmt.Fprintln(cmd.ErrOrStderr(), lang.T("note.all-left-out"))
+		if len(result.OtherHosts) > 0 {
+			fmt.Fprintln(cmd.ErrOrStderr(), lang.T("note.other-hosts", printable(strings.Join(result.OtherHosts, ", "))))
+		}
 	}
 	doc := &report.Document{
 		Tool: "ashiato", Version: version, RuleSet: set.Hash, Args: append([]string{"scan"}, os.Args[min(2, len(os.Args)):]...),
@@ -392,7 +399,7 @@ const maxLeftOut = 5
 
 // sayLeftOut names what of the rules and indicators could not be honoured. Of
 // rules there is one line: a whole collection has many that are for other things.
-func sayLeftOut(w io.Writer, problems []error, folders []string) {
+func sayLeftOut(w io.Writer, lang i18n.Lang, problems []error, folders []string) {
 	var rules, indicators []error
 	for _, p := range problems {
 		if _, ok := errors.AsType[*ioc.Error](p); ok {
@@ -404,21 +411,19 @@ func sayLeftOut(w io.Writer, problems []error, folders []string) {
 	switch len(rules) {
 	case 0:
 	case 1:
-		fmt.Fprintf(w, "left out: %s\n", message(rules[0]))
+		fmt.Fprintln(w, lang.T("note.left-out", message(rules[0])))
 	default:
 		for i, f := range folders {
-			if strings.ContainsAny(f, " \t'\"") {
-				folders[i] = strconv.Quote(f)
-			}
+			folders[i] = quoted(f)
 		}
-		fmt.Fprintf(w, "left out: %d rules that cannot be honoured; `ashiato rules check %s` says why\n", len(rules), strings.Join(folders, " "))
+		fmt.Fprintln(w, lang.T("note.left-out-rules", i18n.Number(len(rules)), "ashiato rules check "+strings.Join(folders, " ")))
 	}
 	for i, p := range indicators {
 		if i == maxLeftOut {
-			fmt.Fprintf(w, "left out: %d more; the result has them all\n", len(indicators)-maxLeftOut)
+			fmt.Fprintln(w, lang.T("note.left-out-more", i18n.Number(len(indicators)-maxLeftOut)))
 			break
 		}
-		fmt.Fprintf(w, "left out: %s\n", message(p))
+		fmt.Fprintln(w, lang.T("note.left-out", message(p)))
 	}
 }
 

@@ -82,6 +82,9 @@ type Result struct {
 	Gaps     []incident.Gap
 	// Clocks say whose records' times are corrected, or not what they say.
 	Clocks []clock.Note
+	// OtherHosts are the first by name of the hosts that Options.Hosts left out, for
+	// whoever mistyped one.
+	OtherHosts []string
 	// State is what another scan can go on from.
 	State *State
 	// Evidence returns a cited record, nil if it was not collected.
@@ -109,7 +112,7 @@ func Run(ctx context.Context, opt Options) (*Result, error) {
 	problems = append(problems, leftOut(found)...)
 	r := &Result{
 		Changes: found.Changes, Problems: problems, Gaps: st.analysis.Gaps(),
-		Clocks: st.clocks.Notes(st.offsets), State: st,
+		Clocks: st.clocks.Notes(st.offsets), State: st, OtherHosts: st.others,
 	}
 	if opt.Resume == nil {
 		r.Changes = incident.Changes(opt.Earlier, found.Incidents)
@@ -183,7 +186,8 @@ func read(ctx context.Context, opt Options) (*State, error) {
 // read adds what the input holds, with its entries' times corrected by offsets, or
 // by what is guessed if there are none: then measured counts the clocks.
 func (st *State) read(ctx context.Context, opt Options, offsets *clock.Offsets, measured *clock.Tally) {
-	keep := filter(opt)
+	var others hostNames
+	keep := filter(opt, others.add)
 	var filtered atomic.Int64
 	handle := func(batch []*event.Event) {
 		st.clocks.Add(batch)
@@ -212,6 +216,7 @@ func (st *State) read(ctx context.Context, opt Options, offsets *clock.Offsets, 
 		st.offsets = st.offsets.Or(clock.Join(g.used...))
 	}
 	st.note(stats, problems, filtered.Load())
+	st.others = others.names
 }
 
 func (opt *Options) reading() files.Options {
@@ -237,8 +242,28 @@ func (opt *Options) analysis() analysis.Options {
 	return analysis.Options{Engine: opt.Engine, Limits: opt.Limits, Correlations: opt.Correlations, Pins: opt.Pins, RuleSet: opt.RuleSet}
 }
 
-// filter makes the test for Since, Until and Hosts.
-func filter(opt Options) func(*event.Event) bool {
+// hostNames holds the first few names of hosts in the order of the alphabet.
+type hostNames struct {
+	mu    sync.Mutex
+	names []string
+}
+
+const maxOtherHosts = 20
+
+func (h *hostNames) add(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	i, found := slices.BinarySearch(h.names, name)
+	if found || i == maxOtherHosts {
+		return
+	}
+	h.names = slices.Insert(h.names, i, strings.Clone(name))
+	h.names = h.names[:min(len(h.names), maxOtherHosts)]
+}
+
+// filter makes the test for Since, Until and Hosts. Hosts that are left out are told
+// to other.
+func filter(opt Options, other func(string)) func(*event.Event) bool {
 	hosts := map[string]bool{}
 	for _, h := range opt.Hosts {
 		hosts[strings.ToLower(h)] = true
@@ -252,7 +277,11 @@ func filter(opt Options) func(*event.Event) bool {
 		}
 		name := strings.ToLower(e.Host)
 		short, _, _ := strings.Cut(name, ".")
-		return hosts[name] || hosts[short]
+		if !hosts[name] && !hosts[short] {
+			other(e.Host)
+			return false
+		}
+		return true
 	}
 }
 

@@ -23,6 +23,8 @@ type State struct {
 	offsets  clock.Offsets
 	// problems are those of reading, in any scan so far.
 	problems []source.Problem
+	// others are the hosts that the last reading left out, see Result.OtherHosts.
+	others []string
 }
 
 // maxProblems bounds the problems of earlier scans that a state holds.

@@ -107,6 +107,9 @@ func readChain(names []string, at place) (chain, *fault) {
 			if lower := strings.ToLower(name); slices.Contains(modifierNames, lower) {
 				return c, f.withHint("modifiers are lower case: %s", lower)
 			}
+			if near := nearestName(name, slices.Values(modifierNames)); near != "" {
+				return c, f.withHint("did you mean %q?", near)
+			}
 			return c, f.withHint("known are %s", strings.Join(modifierNames, ", "))
 		}
 		if slices.Contains(names[:i], name) {

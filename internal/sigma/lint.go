@@ -2,6 +2,8 @@ package sigma
 
 import (
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -56,7 +58,7 @@ func (r *Rule) Lint() []*Error {
 		}
 		told[it.field] = true
 		msg := fmt.Sprintf("records of %s as Windows and Sysmon write them have no field %s, so %s", r.LogSource, it.field, r.without(missing, it.field))
-		if near := nearestField(it.field, known); near != "" {
+		if near := nearestName(it.field, maps.Keys(known)); near != "" {
 			warn(it.at, msg, fmt.Sprintf("did you mean %s?", near))
 		} else {
 			warn(it.at, msg, "it is seen only where something adds it to the records")
@@ -444,9 +446,9 @@ func (r *Rule) recordedFields() map[string]bool {
 	return out
 }
 
-// nearestField is the known name that differs from a name only in letter case,
+// nearestName is the known name that differs from a name only in letter case,
 // blanks and underscores, or in one letter.
-func nearestField(name string, known map[string]bool) string {
+func nearestName(name string, known iter.Seq[string]) string {
 	plain := func(s string) string { return strings.NewReplacer(" ", "", "_", "").Replace(strings.ToLower(s)) }
 	best := ""
 	for k := range known {
