@@ -25,7 +25,7 @@ const (
 // can be set apart from words. A step whose template is not known tells its
 // first edge.
 func Sentence(lang i18n.Lang, inc *incident.Incident, s incident.Step) []Piece {
-	if key := "story." + s.Key; s.Key != "" && lang.Has(key) {
+	if key := s.TextKey(lang); s.Key != "" && lang.Has(key) {
 		return template(lang, key, inc.StepArgs(s, lang))
 	}
 	for _, i := range s.Edges {

@@ -159,6 +159,29 @@ func checkVariant(engine *detect.Engine, varied *scenario.Scenario, b *scenario.
 			say("%s: %d of %d nodes are noise:\n      %s", i.Title("en"), s.Noise.Of, s.Noise.All, strings.Join(s.Notes, "\n      "))
 		}
 		wrong = append(wrong, claims(c, i)...)
+		wrong = append(wrong, unreadable(i)...)
+	}
+	return wrong
+}
+
+// unreadable lists what of a story a reader would stumble over: a sentence twice in
+// a row, one with a hole, and one stick told of by two processes of which one only
+// did what the other wanted.
+func unreadable(i *incident.Incident) []string {
+	var wrong []string
+	last := ""
+	for _, s := range i.Story {
+		sentence := i.Sentence(s, "en")
+		if sentence == last {
+			wrong = append(wrong, fmt.Sprintf("step %d says again: %s", s.Number, sentence))
+		}
+		last = sentence
+		if slices.Contains(s.Args, "") || slices.Contains(s.Args, "?") {
+			wrong = append(wrong, fmt.Sprintf("step %d has a hole: %s", s.Number, sentence))
+		}
+		if strings.HasPrefix(sentence, "attrib.exe ") || strings.Contains(sentence, "(1 accesses)") {
+			wrong = append(wrong, fmt.Sprintf("step %d tells of a tool by itself: %s", s.Number, sentence))
+		}
 	}
 	return wrong
 }

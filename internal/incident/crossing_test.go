@@ -60,6 +60,9 @@ func TestOneIntrusionOverTwoHostsIsOneIncident(t *testing.T) {
 		if !strings.Contains(told, "tool.exe logged on to B as adm") {
 			t.Errorf("the story does not tell of the logon:\n%s", told)
 		}
+		if strings.Contains(told, "over the network") {
+			t.Errorf("the story tells of the logon again, by its record on the other host:\n%s", told)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ashiato/internal/provenance"
+	"ashiato/internal/world"
 )
 
 // How soon what a process did may follow to be told in one breath with it.
@@ -21,11 +22,20 @@ func (t *teller) fold() {
 	t.foldElevations()
 	t.foldRenames()
 	t.foldConnections()
+	t.foldLoads()
+	t.foldLogons()
+	t.foldShareWrites()
 	t.chapters = slices.DeleteFunc(t.chapters, func(c *chapter) bool { return len(c.edges) == 0 && c.key != "detected" })
 }
 
 // absorb moves everything of from into c. What from lists goes to c.also.
 func (t *teller) absorb(c, from *chapter) {
+	c.also = append(c.also, from.things...)
+	t.merge(c, from)
+}
+
+// merge moves the arrows of from into c, which says already what from tells.
+func (t *teller) merge(c, from *chapter) {
 	for _, e := range from.edges {
 		c.take(e)
 		t.of[e] = c
@@ -36,7 +46,6 @@ func (t *teller) absorb(c, from *chapter) {
 	for _, a := range from.acts {
 		c.act(a)
 	}
-	c.also = append(c.also, from.things...)
 	from.edges = nil
 }
 
@@ -165,7 +174,11 @@ func (t *teller) foldConnections() {
 					start = x
 				}
 			}
-			if x.actor == c.actor && (x.key == "wrote") && between <= 0 && -between <= fetchTime && (next == nil || x.first.Before(next.first)) {
+			if x.actor != c.actor || x.key != "wrote" {
+				continue
+			}
+			// The step may begin with the start of who wrote.
+			if wait := x.written().Sub(c.first); wait >= 0 && wait <= fetchTime && (next == nil || x.first.Before(next.first)) {
 				next = x
 			}
 		}
@@ -174,6 +187,72 @@ func (t *teller) foldConnections() {
 			t.absorb(start, c)
 		case next != nil && !c.has("download", "mining") && !slices.Contains(t.marks[c.actor], "mining"):
 			t.absorb(next, c)
+		}
+	}
+}
+
+// written is when a chapter's first file was written.
+func (c *chapter) written() time.Time {
+	var first time.Time
+	for _, e := range c.edges {
+		if e.Verb != provenance.Started && (first.IsZero() || e.First.Before(first)) {
+			first = e.First
+		}
+	}
+	return first
+}
+
+// foldLoads leaves out that a process loaded the file that it was started with.
+func (t *teller) foldLoads() {
+	for _, l := range t.chapters {
+		if l.key != "loaded" || len(l.edges) == 0 || len(l.things) != 1 || l.by != "" || len(l.acts) > 0 {
+			continue
+		}
+		for _, c := range t.chapters {
+			ran := c.key == "file-ran" && c.actor == l.actor && slices.Equal(c.things, l.things) ||
+				c.key == "started" && c.alone() == l.actor && t.interpreted(c) == l.things[0]
+			if ran && len(c.edges) > 0 && l.first.Sub(c.first).Abs() <= soon {
+				t.merge(c, l)
+				break
+			}
+		}
+	}
+}
+
+// foldLogons tells of a logon from another host once: by whom, if that is known.
+// The record on the host that was logged on to may not even say from where.
+func (t *teller) foldLogons() {
+	for _, as := range t.chapters {
+		if as.key != "logged-on-as" || len(as.edges) == 0 {
+			continue
+		}
+		session := t.b.g.Node(as.edges[0].To)
+		if world.HostKey(session.Host) == world.HostKey(t.b.g.Node(as.actor).Host) {
+			continue
+		}
+		for _, on := range t.chapters {
+			if on.key == "logged-on" && len(on.edges) > 0 && on.edges[0].From == session.ID && on.first.Sub(as.first).Abs() <= storyGap {
+				t.merge(as, on)
+			}
+		}
+	}
+}
+
+// foldShareWrites leaves out that the system wrote what somebody wrote over the
+// network: it did so for them.
+func (t *teller) foldShareWrites() {
+	for _, own := range t.chapters {
+		if own.key != "wrote" || len(own.edges) == 0 || len(own.also) > 0 || !strings.EqualFold(t.b.g.Node(own.actor).Label, "System") {
+			continue
+		}
+		for _, over := range t.chapters {
+			if over.key != "wrote-over-network" || len(over.edges) == 0 || own.first.Sub(over.first).Abs() > storyGap {
+				continue
+			}
+			if !slices.ContainsFunc(own.edges, func(e *provenance.Edge) bool { return !over.nodes[e.To] }) {
+				t.merge(over, own)
+				break
+			}
 		}
 	}
 }

@@ -46,6 +46,9 @@ var storyOrder = map[string]int{
 	"copied": 5, "wrote": 5, "elevated": 6, "renamed": 6, "loaded": 7, "excluded": 8,
 }
 
+// helpers are programs that change the attributes of files for who started them.
+var helpers = map[string]bool{"attrib.exe": true}
+
 // copiers are programs whose doing is told as their parent's copying.
 var copiers = map[string]bool{"xcopy.exe": true, "robocopy.exe": true, "copy.exe": true, "makecab.exe": true, "expand.exe": true}
 
@@ -124,16 +127,43 @@ func (b *builder) tell(i *Incident) {
 		// Only who started it shows that somebody logged on.
 		i.Story = append(i.Story, Step{Number: 1, Time: t.chapters[0].first, Key: "logon-unrecorded", Args: []string{t.name(i.Root.Node)}})
 	}
-	for _, c := range t.chapters {
-		s := Step{Number: len(i.Story) + 1, Time: c.first, Behaviours: c.acts}
-		for _, e := range c.edges {
+	for _, w := range t.words() {
+		s := Step{Number: len(i.Story) + 1, Time: w.first, Behaviours: w.acts, Key: w.key, Args: w.args}
+		for _, e := range w.edges {
 			s.Edges = append(s.Edges, index[e])
 			i.EdgeSteps[index[e]] = s.Number
 		}
 		slices.Sort(s.Edges)
-		s.Key, s.Args = t.sentence(c)
 		i.Story = append(i.Story, s)
 	}
+}
+
+// worded is a chapter with its sentence.
+type worded struct {
+	*chapter
+	key  string
+	args []string
+}
+
+// words are the chapters in order with their sentences. What would be said a
+// second time, at once or with nothing else between, is said once.
+func (t *teller) words() []worded {
+	var all []worded
+	for _, c := range t.chapters {
+		key, args := t.sentence(c)
+		said := -1
+		for n, w := range all {
+			if w.key == key && slices.Equal(w.args, args) && (c.first.Sub(w.first) <= soon || n == len(all)-1 && c.first.Sub(w.last()) <= storyGap) {
+				said = n
+			}
+		}
+		if said < 0 {
+			all = append(all, worded{c, key, args})
+			continue
+		}
+		t.merge(all[said].chapter, c)
+	}
+	return all
 }
 
 type teller struct {
@@ -250,9 +280,12 @@ func (t *teller) volumeOf(file provenance.NodeID) provenance.NodeID {
 	return ""
 }
 
-// runner returns the process that a file was run by, "" if by none in the story.
+// runner returns the process that a file was run by, "" if the story tells of none.
 func (t *teller) runner(file provenance.NodeID) provenance.NodeID {
 	for _, e := range t.b.g.Out(file) {
+		if !t.b.tells(e) {
+			continue
+		}
 		switch e.Verb {
 		case provenance.Executed, provenance.Interpreted, provenance.Opened, provenance.Loaded:
 			if t.b.shown[e.To] {
@@ -415,7 +448,12 @@ func (t *teller) edge(e *provenance.Edge) {
 		case provenance.Installer:
 			t.into("requested", string(e.To), e, "", t.name(e.To))
 		default:
-			t.into("value-set", string(e.From), e, e.From, t.name(e.To))
+			// Which file a value names is told with who set it.
+			actor := e.From
+			if from != provenance.Process {
+				actor = t.setter(e.To, actor)
+			}
+			t.into("value-set", string(actor), e, actor, t.name(e.To))
 		}
 	case provenance.RanAs:
 		unit := t.b.g.Node(e.From)
@@ -455,6 +493,17 @@ func (t *teller) edge(e *provenance.Edge) {
 	}
 }
 
+// setter is the process that the story tells to have set a registry value, other
+// if there is none.
+func (t *teller) setter(value, other provenance.NodeID) provenance.NodeID {
+	for _, e := range t.b.g.In(value) {
+		if (e.Verb == provenance.Registered || e.Verb == provenance.Configured) && t.kind(e.From) == provenance.Process && t.b.tells(e) {
+			return e.From
+		}
+	}
+	return other
+}
+
 // origin is on whose behalf a tool acted: powershell.exe, started only to set an
 // exclusion, acts for its parent.
 func (t *teller) origin(process provenance.NodeID) provenance.NodeID {
@@ -469,10 +518,13 @@ func (t *teller) origin(process provenance.NodeID) provenance.NodeID {
 // tools are programs that only do what the process that started them wants.
 var tools = map[string]bool{"sc.exe": true, "reg.exe": true, "schtasks.exe": true, "net.exe": true, "net1.exe": true}
 
-// behalf is origin for the tools that register things, also behind a shell that
-// was started for that one command.
-func (t *teller) behalf(process provenance.NodeID) provenance.NodeID {
-	if !tools[strings.ToLower(t.b.g.Node(process).Label)] {
+// behalf is origin for the tools that register things.
+func (t *teller) behalf(process provenance.NodeID) provenance.NodeID { return t.hand(process, tools) }
+
+// hand is origin for some programs, also behind a shell that was started for that
+// one command; any other process acts for itself.
+func (t *teller) hand(process provenance.NodeID, programs map[string]bool) provenance.NodeID {
+	if !programs[strings.ToLower(t.b.g.Node(process).Label)] {
 		return process
 	}
 	by := t.origin(process)
@@ -519,7 +571,11 @@ func (t *teller) fileEdge(e *provenance.Edge, from, to provenance.NodeKind) {
 		if to != provenance.Volume {
 			thing = t.name(e.To)
 		}
-		c := t.into("to-volume", string(e.From)+"\x00"+string(volume), e, e.From, thing)
+		actor := e.From
+		if from == provenance.Process {
+			actor = t.hand(actor, helpers)
+		}
+		c := t.into("to-volume", string(actor)+"\x00"+string(volume), e, actor, thing)
 		if e.Verb == provenance.Hid {
 			c.count += e.Count
 		}
@@ -546,6 +602,7 @@ func (t *teller) fileEdge(e *provenance.Edge, from, to provenance.NodeKind) {
 		t.into("deleted", string(actor), e, actor, t.name(e.To))
 		return
 	case e.Verb == provenance.Hid:
+		actor = t.hand(actor, helpers)
 		t.into("hidden", string(actor), e, actor, t.name(e.To))
 		return
 	case copiers[strings.ToLower(t.b.g.Node(actor).Label)]:
@@ -832,6 +889,9 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 		return t.ran(c)
 	case "value-set":
 		e := c.edges[0]
+		if t.kind(c.actor) == provenance.File {
+			return "value-names", []string{things, actor}
+		}
 		if strings.Contains(strings.ToLower(g.Node(e.To).Path), `\currentversion\run`) {
 			return "run-key-set", []string{actor, things, g.Node(e.To).Attr("Details")}
 		}
@@ -1073,10 +1133,13 @@ func (t *teller) registered(c *chapter) (string, []string) {
 	if n.Kind == provenance.Task {
 		name = n.Path
 	}
-	if runs == "" {
-		runs = "?"
-	}
 	switch {
+	case changed && runs == "":
+		return kind + "-changed-only", []string{by, name}
+	case runs == "" && by == "":
+		return kind + "-registered-unknown-only", []string{name}
+	case runs == "":
+		return kind + "-registered-only", []string{by, name}
 	case changed:
 		return kind + "-changed", []string{by, name, runs}
 	case by == "":
@@ -1221,7 +1284,19 @@ func (i *Incident) Sentence(s Step, l i18n.Lang) string {
 	for n, a := range args {
 		args[n] = visible.Text(a)
 	}
-	return l.T("story."+s.Key, args...)
+	return l.T(s.TextKey(l), args...)
+}
+
+// counted is which argument of a step is a count that the words depend on.
+var counted = map[string]int{"spread": 2, "hid-on-volume": 2, "busy-cpu": 2, "mines-cpu": 2, "busy-gpu": 2, "mines-gpu": 2}
+
+// TextKey is the key of a step's words in the language.
+func (s Step) TextKey(l i18n.Lang) string {
+	key := "story." + s.Key
+	if n, ok := counted[s.Key]; ok && n < len(s.Args) && s.Args[n] == "1" && l.Has(key+".one") {
+		return key + ".one"
+	}
+	return key
 }
 
 // StepArgs are a step's arguments for a reader of the language: as in Args,

@@ -460,6 +460,43 @@ func TestStepsThatTellOneThing(t *testing.T) {
 			l.start(10, 1, `C:\d\a.exe`, "a.exe", `C:\Windows\explorer.exe`)
 			l.detect(l.start(11, 10, `C:\b.exe`, "b", `C:\d\a.exe`), detect.High, "")
 		}, []string{`The file C:\d\a.exe, which came from the internet, was run`, "a.exe started b.exe"}},
+		{"what was written after a connection, by a program just started", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.High, "")
+			l.start(11, 10, `C:\curl.exe`, "curl", cmd)
+			l.sysmon(3, "ProcessGuid", guid(11), "ProcessId", "1011", "Image", `C:\curl.exe`, "DestinationIp", "203.0.113.4", "DestinationPort", "443")
+			l.write(11, `C:\curl.exe`, `C:\b.exe`)
+			l.start(12, 10, `C:\b.exe`, "b", cmd)
+		}, []string{"explorer.exe started cmd.exe", `curl.exe connected to 203.0.113.4:443 and then wrote C:\b.exe`, "cmd.exe started b.exe"}},
+		{"a value, who set it and which file it names", func(l *log) {
+			l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`)
+			l.write(10, cmd, `C:\d\a.exe`)
+			l.detect(l.sysmon(13, "ProcessGuid", guid(10), "ProcessId", "1010", "Image", cmd, "EventType", "SetValue",
+				"TargetObject", `HKU\S-1-5-21-1-1-1-1001\Software\Microsoft\Windows\CurrentVersion\Run\V`, "Details", `C:\d\a.exe`), detect.High, "persistence")
+		}, []string{
+			`cmd.exe wrote C:\d\a.exe`,
+			`cmd.exe set HKU\S-1-5-21-1-1-1-1001\Software\Microsoft\Windows\CurrentVersion\Run\V to C:\d\a.exe, which starts at every logon`,
+		}},
+		{"a script that is loaded by what it was given to", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.High, "")
+			l.write(10, cmd, `C:\d\a.dll`)
+			l.start(11, 10, sys+"rundll32.exe", `rundll32.exe C:\d\a.dll,Run`, cmd)
+			l.sysmon(7, "ProcessGuid", guid(11), "ProcessId", "1011", "Image", sys+"rundll32.exe", "ImageLoaded", `C:\d\a.dll`, "Signed", "false")
+		}, []string{"explorer.exe started cmd.exe", `cmd.exe wrote C:\d\a.dll`, `cmd.exe started rundll32.exe, which ran C:\d\a.dll`}},
+		{"the same program again and again", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.High, "")
+			for n := range 3 {
+				l.detect(l.start(20+n, 10, sys+"net.exe", "net view", cmd), detect.Low, fmt.Sprint("discovery", n))
+			}
+		}, []string{"explorer.exe started cmd.exe", "cmd.exe started net.exe"}},
+		{"the same program, long after, with something between", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.High, "")
+			l.detect(l.start(20, 10, sys+"net.exe", "net view", cmd), detect.Low, "discovery1")
+			l.clock += time.Minute
+			l.write(10, cmd, `C:\d\a.exe`)
+			l.start(11, 10, `C:\d\a.exe`, "a", cmd)
+			l.clock += time.Minute
+			l.detect(l.start(21, 10, sys+"net.exe", "net view", cmd), detect.Low, "discovery2")
+		}, []string{"explorer.exe started cmd.exe", "cmd.exe started net.exe", `cmd.exe wrote C:\d\a.exe`, "cmd.exe started a.exe", "cmd.exe started net.exe"}},
 		{"a cleared log", func(l *log) {
 			l.detect(l.security(1102, "SubjectUserName", "x"), detect.High, "log-cleared")
 		}, []string{"x cleared the event log Security on PC"}},
@@ -494,6 +531,27 @@ func TestStepsThatTellOneThing(t *testing.T) {
 				t.Errorf("the story goes\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
 			}
 		})
+	}
+}
+
+// TestCountsAgreeWithTheirWords holds that one thing is not told in the plural.
+func TestCountsAgreeWithTheirWords(t *testing.T) {
+	var i incident.Incident
+	for _, c := range []struct {
+		key  string
+		args []string
+		want string
+	}{
+		{"hid-on-volume", []string{"a.exe", "F:", "1"}, "a.exe moved or hid a file on F: (1 access)"},
+		{"hid-on-volume", []string{"a.exe", "F:", "2"}, "a.exe moved or hid files on F: (2 accesses)"},
+		{"spread", []string{"a.exe", "F:", "1", "b"}, "Another stick was infected: on F:, a.exe moved or hid a file (1 access) and wrote b"},
+		{"mines-cpu", []string{"a.exe", "90", "1"}, "a.exe mines on this computer's CPU: 90 % on average over a minute"},
+		{"mines-cpu", []string{"a.exe", "1", "10"}, "a.exe mines on this computer's CPU: 1 % on average over 10 minutes"},
+		{"started", []string{"a.exe", "1"}, "a.exe started 1"},
+	} {
+		if got := i.Sentence(incident.Step{Key: c.key, Args: c.args}, i18n.English); got != c.want {
+			t.Errorf("%s of %q: %q, want %q", c.key, c.args, got, c.want)
+		}
 	}
 }
 

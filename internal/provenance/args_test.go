@@ -94,6 +94,7 @@ func TestClaims(t *testing.T) {
 		{taskClaims, `schtasks /run /tn "x"`, "", "", ""},
 		{taskClaims, `schtasks /create /s other /tn x /tr y`, "x", "y", "other"},
 		{serviceClaims, `powershell.exe -NoProfile -Command "New-Service -Name 'My Svc' -BinaryPathName 'C:\a b.exe -k x'; Start-Service 'My Svc'"`, "My Svc", `C:\a b.exe -k x`, ""},
+		{serviceClaims, `CommandInvocation(New-Service): "New-Service" ParameterBinding(New-Service): name="Name"; value="x134897"`, "", "", ""},
 		{serviceClaims, `cmd /c "sc create N binPath= C:\a.exe"`, "N", `C:\a.exe`, ""},
 		{serviceClaims, `wmic service call create Name="a b",DisplayName="c",PathName="C:\Windows\System32\svchost.exe -k X",StartMode="Automatic"`, "a b", `C:\Windows\System32\svchost.exe -k X`, ""},
 		{serviceClaims, `C:\Windows\System32\wbem\WMIC.exe Win32_Service call create name=N, pathname=C:\n.exe`, "N", `C:\n.exe`, ""},

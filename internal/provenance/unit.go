@@ -295,6 +295,11 @@ func serviceClaims(text string) []claim {
 	if !strings.Contains(lower, "sc") && !strings.Contains(lower, "service") {
 		return nil
 	}
+	// A pipeline's record (4103) says what was bound to which parameter; read as a
+	// command line its own words would be the name.
+	if strings.Contains(text, "CommandInvocation(") {
+		return nil
+	}
 	for _, ws := range phrases(text) {
 		if c, ok := serviceClaim(ws); ok {
 			return []claim{c}
