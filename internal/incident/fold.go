@@ -46,6 +46,7 @@ func (t *teller) merge(c, from *chapter) {
 	for _, a := range from.acts {
 		c.act(a)
 	}
+	c.alerts = append(c.alerts, from.alerts...)
 	from.edges = nil
 }
 
@@ -100,7 +101,7 @@ func (t *teller) foldTools() {
 			if i == 0 || e.First.Before(c.first) {
 				c.first = e.First
 			}
-			if name := t.name(e.To); e.Verb == provenance.Started && !slices.Contains(c.things, name) {
+			if name := t.child(e); e.Verb == provenance.Started && !slices.Contains(c.things, name) {
 				c.things = append(c.things, name)
 			}
 		}
@@ -209,9 +210,12 @@ func (t *teller) foldLoads() {
 			continue
 		}
 		for _, c := range t.chapters {
-			ran := c.key == "file-ran" && c.actor == l.actor && slices.Equal(c.things, l.things) ||
-				c.key == "started" && c.alone() == l.actor && t.interpreted(c) == l.things[0]
-			if ran && len(c.edges) > 0 && l.first.Sub(c.first).Abs() <= soon {
+			if c == l || len(c.edges) == 0 || l.first.Sub(c.first).Abs() > soon || c.has("mining", "credential-theft", "cleanup") {
+				continue
+			}
+			if slices.ContainsFunc(c.edges, func(e *provenance.Edge) bool {
+				return (e.Verb == provenance.Interpreted || e.Verb == provenance.Executed) && e.From == l.edges[0].From && e.To == l.actor
+			}) {
 				t.merge(c, l)
 				break
 			}

@@ -80,6 +80,9 @@ type Step struct {
 	Args []string
 	// Behaviours are the behaviours of detections on this step, sorted.
 	Behaviours []string
+	// Detections are the indexes into Incident.Detections that the sentence tells of,
+	// ascending.
+	Detections []int
 }
 
 // Persistence is something left behind that starts by itself.

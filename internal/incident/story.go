@@ -34,6 +34,7 @@ type chapter struct {
 	count  int
 	nodes  map[provenance.NodeID]bool
 	acts   []string // behaviours
+	alerts []int    // indexes of the detections it tells of, as found
 }
 
 // storyGap is how far apart two doings of one kind by one actor may be and still
@@ -89,7 +90,7 @@ func (b *builder) tell(i *Incident) {
 			told[n] = true
 		}
 	}
-	for _, a := range b.alerts {
+	for n, a := range b.alerts {
 		if told[a.Node] {
 			continue
 		}
@@ -97,12 +98,11 @@ func (b *builder) tell(i *Incident) {
 		c := byRule[a.Rule.ID]
 		if c == nil || a.Event.Time.Sub(c.latest) > storyGap {
 			c = &chapter{key: "detected", first: a.Event.Time, order: 9, nodes: map[provenance.NodeID]bool{}, rule: a.Rule.Name}
-			if a.Rule.Behaviour != "" {
-				c.acts = []string{a.Rule.Behaviour}
-			}
+			c.act(a.Rule.Behaviour)
 			byRule[a.Rule.ID] = c
 			t.chapters = append(t.chapters, c)
 		}
+		c.alerts = append(c.alerts, n)
 		c.nodes[a.Node], c.latest = true, a.Event.Time
 		c.things = append(c.things, t.name(a.Node))
 	}
@@ -117,7 +117,7 @@ func (b *builder) tell(i *Incident) {
 	i.EdgeSteps = make([]int, len(i.Edges))
 	if i.Root.Kind == RootBeforeRecord && b.joined && len(t.chapters) > 1 && t.chapters[0].key != "unit-noted" {
 		// No arrow tells how it came in; say so before the first that is known.
-		s := Step{Number: 1, Time: t.chapters[0].first, Key: "began-before", Args: []string{t.name(i.Root.Node)}}
+		s := Step{Number: 1, Time: t.chapters[0].first, Key: "began-before", Args: []string{t.as(i.Root.Node)}}
 		if brought, ok := b.g.Brought(b.g.Node(i.Root.Node)); ok && len(i.Alternatives) > 0 && i.Alternatives[0].Node == i.Root.Node {
 			s.Key, s.Args = "came-unrecorded", []string{brought.Path}
 		}
@@ -129,6 +129,8 @@ func (b *builder) tell(i *Incident) {
 	}
 	for _, w := range t.words() {
 		s := Step{Number: len(i.Story) + 1, Time: w.first, Behaviours: w.acts, Key: w.key, Args: w.args}
+		slices.Sort(w.alerts)
+		s.Detections = slices.Compact(w.alerts)
 		for _, e := range w.edges {
 			s.Edges = append(s.Edges, index[e])
 			i.EdgeSteps[index[e]] = s.Number
@@ -214,6 +216,25 @@ func (t *teller) name(id provenance.NodeID) string {
 		}
 	}
 	return clip(n.Label)
+}
+
+// as names a process with the account that it runs as, if that is known.
+func (t *teller) as(process provenance.NodeID) string {
+	name := t.name(process)
+	if user := t.b.g.Node(process).Attr("User"); user != "" {
+		name += " (" + clip(user) + ")"
+	}
+	return name
+}
+
+// child names what an arrow started, with its account if that is another than that
+// of who started it: rights were gained, or given up.
+func (t *teller) child(e *provenance.Edge) string {
+	before, after := t.b.g.Node(e.From).Attr("User"), t.b.g.Node(e.To).Attr("User")
+	if before == "" || strings.EqualFold(before, after) {
+		return t.name(e.To)
+	}
+	return t.as(e.To)
 }
 
 // clip shortens names that hold a payload, such as a service's that is called a
@@ -335,9 +356,9 @@ func (t *teller) note() {
 			continue
 		}
 		c := &chapter{key: "unit-noted", actor: id, first: n.First, order: 2, nodes: map[provenance.NodeID]bool{id: true}, things: []string{n.Label}}
-		for _, a := range t.b.alerts {
-			if a.Node == id && a.Rule.Behaviour != "" {
-				c.act(a.Rule.Behaviour)
+		for n, a := range t.b.alerts {
+			if a.Node == id {
+				c.alert(n, a.Rule.Behaviour)
 			}
 		}
 		t.chapters = append(t.chapters, c)
@@ -357,23 +378,18 @@ func (t *teller) busy() {
 				continue
 			}
 			seconds, _ := strconv.Atoi(n.Attr(use[2]))
-			t.chapters = append(t.chapters, &chapter{
+			c := &chapter{
 				key: "busy-" + use[0], actor: id, first: at, order: 9, nodes: map[provenance.NodeID]bool{id: true},
-				things: []string{n.Attr(use[1]), strconv.Itoa(max(1, (seconds+30)/60))}, acts: t.acts(id, at),
-			})
+				things: []string{n.Attr(use[1]), strconv.Itoa(max(1, (seconds+30)/60))},
+			}
+			for n, a := range t.b.alerts {
+				if a.Node == id && a.Event.Time.Equal(at) {
+					c.alert(n, a.Rule.Behaviour)
+				}
+			}
+			t.chapters = append(t.chapters, c)
 		}
 	}
-}
-
-// acts are the behaviours of the detections on a node at a time.
-func (t *teller) acts(id provenance.NodeID, at time.Time) []string {
-	var c chapter
-	for _, a := range t.b.alerts {
-		if a.Node == id && a.Event.Time.Equal(at) && a.Rule.Behaviour != "" {
-			c.act(a.Rule.Behaviour)
-		}
-	}
-	return c.acts
 }
 
 // edge finds the chapter of an arrow that is not a plain start.
@@ -656,7 +672,7 @@ func (t *teller) start(e *provenance.Edge) {
 			c.take(e)
 			if c.key == "file-ran" && c.actor == child {
 				c.key = "started" // told as a start, of what was written before
-				c.things = []string{t.name(child)}
+				c.things = []string{t.child(e)}
 				c.actor = e.From
 			}
 			t.of[e] = c
@@ -694,7 +710,7 @@ func (t *teller) start(e *provenance.Edge) {
 	}
 	c := t.into("started", string(by)+"\x00"+strings.Join(t.marks[child], ","), e, by, "")
 	// Starts come latest first.
-	if name := t.name(child); !slices.Contains(c.things, name) {
+	if name := t.child(e); !slices.Contains(c.things, name) {
 		c.things = slices.Insert(c.things, 0, name)
 	}
 }
@@ -738,14 +754,11 @@ func (t *teller) wrapper(process provenance.NodeID) bool {
 // those that cite one of its arrows' records, else the first chapter in which
 // the marked node is.
 func (t *teller) behaviours() {
-	for _, a := range t.b.alerts {
-		if a.Rule.Behaviour == "" {
-			continue
-		}
+	for n, a := range t.b.alerts {
 		hit := false
 		for _, e := range a.edges {
 			if c := t.of[e]; c != nil {
-				c.act(a.Rule.Behaviour)
+				c.alert(n, a.Rule.Behaviour)
 				hit = true
 			}
 		}
@@ -763,12 +776,21 @@ func (t *teller) behaviours() {
 			}
 		}
 		if best != nil {
-			best.act(a.Rule.Behaviour)
+			best.alert(n, a.Rule.Behaviour)
 		}
 	}
 }
 
+// alert says that a chapter tells of a detection, by its index.
+func (c *chapter) alert(n int, behaviour string) {
+	c.alerts = append(c.alerts, n)
+	c.act(behaviour)
+}
+
 func (c *chapter) act(behaviour string) {
+	if behaviour == "" {
+		return
+	}
 	if i, found := slices.BinarySearch(c.acts, behaviour); !found {
 		c.acts = slices.Insert(c.acts, i, behaviour)
 	}
@@ -930,6 +952,8 @@ func (t *teller) sentence(c *chapter) (key string, args []string) {
 			return "miner-started-connected", []string{actor, things, list(c.also)}
 		case c.has("mining"):
 			return "miner-started", []string{actor, things}
+		case len(c.also) > 0 && t.interpreted(c) != "":
+			return "started-script-connected", []string{actor, things, t.interpreted(c), list(c.also)}
 		case len(c.also) > 0:
 			return "started-connected", []string{actor, things, list(c.also)}
 		case c.has("credential-theft"):
@@ -1201,7 +1225,7 @@ var unitRan = map[provenance.NodeKind]string{
 
 // ran tells what a service, a task or another unit ran.
 func (t *teller) ran(c *chapter) (string, []string) {
-	unit, process := "", t.name(c.actor)
+	unit, process := "", t.as(c.actor)
 	kind := "service"
 	dll, file := "", ""
 	for _, e := range c.edges {
@@ -1226,7 +1250,7 @@ func (t *teller) ran(c *chapter) (string, []string) {
 	}
 	if unit == "" { // told where it was asked for
 		switch {
-		case dll != "":
+		case dll != "" && dll != file:
 			return "loaded", []string{process, dll}
 		case file != "":
 			return "file-ran", []string{file, process}
@@ -1332,7 +1356,7 @@ var titleOrder = [][]string{
 
 // titleSubjects are the behaviours that say what an intrusion is after, most
 // telling first.
-var titleSubjects = []string{"mining", "credential-theft", "known-malware", "usb-script", "usb-spread", "lateral-movement", "defense-tampering", "log-cleared"}
+var titleSubjects = []string{"encryption", "mining", "credential-theft", "known-malware", "usb-script", "usb-spread", "lateral-movement", "defense-tampering", "log-cleared"}
 
 // titleKeys are the root kind, then the behaviours a title tells of. Behaviours
 // of informational and low detections do not make titles.
@@ -1341,6 +1365,10 @@ func titleKeys(i *Incident) []string {
 	for _, d := range i.Detections {
 		if b := d.Rule.Behaviour; b != "" && (d.Rule.Severity >= detect.Medium || i.Severity < detect.Medium) {
 			seen[b] = true
+		}
+		// Of what destroys, that data is held to ransom says most.
+		if d.Rule.Severity >= detect.High && slices.Contains(d.Rule.Attack, "T1486") {
+			seen["encryption"] = true
 		}
 	}
 	service := seen["service-persistence"] || seen["service-dll"] || seen["service-run"]

@@ -467,6 +467,23 @@ func TestStepsThatTellOneThing(t *testing.T) {
 			l.write(11, `C:\curl.exe`, `C:\b.exe`)
 			l.start(12, 10, `C:\b.exe`, "b", cmd)
 		}, []string{"explorer.exe started cmd.exe", `curl.exe connected to 203.0.113.4:443 and then wrote C:\b.exe`, "cmd.exe started b.exe"}},
+		{"percent signs that Sysmon doubled", func(l *log) {
+			l.detect(l.start(10, 1, `C:\a.exe`, "a", `C:\Windows\explorer.exe`), detect.High, "")
+			l.detect(l.sysmon(13, "ProcessGuid", guid(10), "ProcessId", "1010", "Image", `C:\a.exe`, "EventType", "SetValue",
+				"TargetObject", `HKLM\System\CurrentControlSet\Services\Svc\ImagePath`, "Details", `%%SystemRoot%%\x.exe`), detect.High, "service-persistence")
+		}, []string{`a.exe registered the service Svc, which runs %SystemRoot%\x.exe`}},
+		{"rights that were gained", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`, "User", `PC\mori`), detect.High, "")
+			l.start(11, 10, `C:\a.exe`, "a", cmd, "User", `pc\MORI`)
+			l.detect(l.start(12, 11, `C:\b.exe`, "b", `C:\a.exe`, "User", `NT AUTHORITY\SYSTEM`), detect.High, "")
+		}, []string{"explorer.exe started cmd.exe", "cmd.exe started a.exe", `a.exe started b.exe (NT AUTHORITY\SYSTEM)`}},
+		{"a program that loads what it was given and connects", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.High, "")
+			l.write(10, cmd, `C:\d\a.dll`)
+			l.start(11, 10, sys+"rundll32.exe", `rundll32.exe C:\d\a.dll,Run`, cmd)
+			l.sysmon(7, "ProcessGuid", guid(11), "ProcessId", "1011", "Image", sys+"rundll32.exe", "ImageLoaded", `C:\d\a.dll`, "Signed", "false")
+			l.sysmon(3, "ProcessGuid", guid(11), "ProcessId", "1011", "Image", sys+"rundll32.exe", "DestinationIp", "203.0.113.4", "DestinationPort", "443")
+		}, []string{"explorer.exe started cmd.exe", `cmd.exe wrote C:\d\a.dll`, `cmd.exe started rundll32.exe, which ran C:\d\a.dll and connected to 203.0.113.4:443`}},
 		{"a value, who set it and which file it names", func(l *log) {
 			l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`)
 			l.write(10, cmd, `C:\d\a.exe`)
@@ -531,6 +548,51 @@ func TestStepsThatTellOneThing(t *testing.T) {
 				t.Errorf("the story goes\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.want, "\n"))
 			}
 		})
+	}
+}
+
+// TestStepsHaveTheirDetections holds that every detection of the seed is at a step,
+// and at one that tells of it.
+func TestStepsHaveTheirDetections(t *testing.T) {
+	_, incidents := judge(pack(t), scenarioEvents(t).Events)
+	i := atLeast(incidents, detect.Medium)[0]
+	at := map[int][]string{}
+	for _, s := range i.Story {
+		if !slices.IsSorted(s.Detections) {
+			t.Errorf("step %d: %v", s.Number, s.Detections)
+		}
+		for _, n := range s.Detections {
+			at[n] = append(at[n], s.Key)
+		}
+	}
+	for n, d := range i.Detections {
+		if len(at[n]) == 0 {
+			t.Errorf("%s on %s is at no step", d.Rule.Name, d.Node)
+		}
+		if want, ok := map[string]string{"defender-exclusion": "excluded", "auto-elevation": "elevated-silently-started", "service-dll": "service-registered"}[d.Rule.Behaviour]; ok && !slices.Contains(at[n], want) {
+			t.Errorf("%s is at %v, want %s", d.Rule.Name, at[n], want)
+		}
+	}
+}
+
+// TestTitleOfRansomware holds that what holds data to ransom is called so.
+func TestTitleOfRansomware(t *testing.T) {
+	for _, c := range []struct {
+		severity detect.Severity
+		want     string
+	}{
+		{detect.High, "Ransomware: moved to other computers, destroyed data or its copies"},
+		{detect.Medium, "Lateral movement: destroyed data or its copies"},
+	} {
+		l := newLog()
+		const cmd = `C:\Windows\System32\cmd.exe`
+		l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.High, "lateral-movement")
+		l.detect(l.write(10, cmd, `D:\a.docx.locked`), c.severity, "impact")
+		l.found[1].Rule.Attack = []string{"T1486"}
+		_, incidents := l.judge()
+		if got := incidents[0].Title(i18n.English); len(incidents) != 1 || got != c.want {
+			t.Errorf("%s: %d incidents, %q, want %q", c.severity, len(incidents), got, c.want)
+		}
 	}
 }
 

@@ -52,6 +52,14 @@ func (g *Graph) ProgramAt(service NodeID, t time.Time) string {
 	return image
 }
 
+// single takes back that Sysmon doubles the percent signs of registry data.
+func single(path string) string {
+	if strings.HasPrefix(path, "%%") {
+		return strings.ReplaceAll(path, "%%", "%")
+	}
+	return path
+}
+
 // Restored reports whether a service that was changed was at last made to run a
 // program of Windows' own again that runs nothing else.
 func (g *Graph) Restored(service NodeID) bool {
@@ -130,7 +138,7 @@ func (j *joiner) services() []service {
 			return !t.Before(from.Add(-slack)) && !over(t)
 		}
 		for i, v := range ws.Programs {
-			j.programs[id] = append(j.programs[id], program{v.From, v.Path, v.DLL})
+			j.programs[id] = append(j.programs[id], program{v.From, single(v.Path), v.DLL})
 			if v.DLL {
 				// It was loaded: sure, whatever the command line says.
 				for _, r := range j.loads[fileKey(ws.Host, world.PathKey(v.Path))] {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"ashiato/internal/detect"
 	"ashiato/internal/incident"
 	"ashiato/internal/provenance"
 	"ashiato/internal/visible"
@@ -33,12 +34,16 @@ type itemView struct {
 	Serial string // of a volume
 }
 
-// maxItems is how many things an action names.
-const maxItems = 12
+// maxItems is how many things an action names, and maxExamples how many of those
+// that are to be left as they are.
+const (
+	maxItems    = 12
+	maxExamples = 3
+)
 
-// actionOrder is the order of the actions: first what spreads it, then what
-// starts it again, then what hides it, then the rest.
-var actionOrder = []string{"volume", "service", "service-change", "task", "consumer", "run-key", "exclusion", "file", "folder", "unhide"}
+// actionOrder is the order of the actions: first what goes on doing harm, then what
+// spreads it, what starts it again, what hides it, then the rest.
+var actionOrder = []string{"isolate", "volume", "service", "service-change", "task", "consumer", "run-key", "exclusion", "file", "folder", "encrypted", "unhide"}
 
 // actions are what to do first, by host.
 func (d *Document) actions(inc *incident.Incident, left []leftView) []actionView {
@@ -55,7 +60,7 @@ func (d *Document) actions(inc *incident.Incident, left []leftView) []actionView
 		}
 		switch {
 		case slices.Contains(a.Items, item):
-		case len(a.Items) == maxItems:
+		case len(a.Items) == maxItems, kind == "encrypted" && len(a.Items) == maxExamples:
 			a.More++
 		default:
 			a.Items = append(a.Items, item)
@@ -89,10 +94,19 @@ func (d *Document) actions(inc *incident.Incident, left []leftView) []actionView
 		serials[serial] = true
 		add("volume", n.Host, itemView{n.Label, serial})
 	}
+	encrypted, isolated := encryptedFiles(inc), map[string]bool{}
 	for _, l := range left {
 		n := l.Node
 		if (l.Kind == "file" || l.Kind == "folder") && len(n.Path) > 2 && drives[drive{n.Host, strings.ToLower(n.Path[:2])}] {
 			continue // goes with its volume
+		}
+		if encrypted[n.ID] {
+			if !isolated[n.Host] {
+				isolated[n.Host] = true
+				all = append(all, &actionView{Kind: "isolate", Host: n.Host})
+			}
+			add("encrypted", n.Host, itemView{Name: label(n)})
+			continue
 		}
 		name := label(n)
 		if (l.Kind == "service" || l.Kind == "service-change") && n.Label != "" {
@@ -119,12 +133,31 @@ func (d *Document) actions(inc *incident.Incident, left []leftView) []actionView
 		return len(actionOrder)
 	}
 	slices.SortStableFunc(out, func(a, b actionView) int {
-		return cmp.Or(strings.Compare(a.Host, b.Host), cmp.Compare(rank(a), rank(b)))
+		// What goes on doing harm is stopped on all hosts before anything is cleaned.
+		return cmp.Or(min(rank(a), 1)-min(rank(b), 1), strings.Compare(a.Host, b.Host), cmp.Compare(rank(a), rank(b)))
 	})
 	if len(out) > 0 {
 		return out
 	}
 	return d.advice(inc)
+}
+
+// encryptedFiles are the files that were encrypted for ransom, and the notes that
+// say so: who deletes them loses what may yet be restored. A single name that looks
+// so is not enough.
+func encryptedFiles(inc *incident.Incident) map[provenance.NodeID]bool {
+	files := map[provenance.NodeID]bool{}
+	sure := false
+	for _, d := range inc.Detections {
+		if d.Rule != nil && slices.Contains(d.Rule.Attack, "T1486") {
+			files[d.Node] = true
+			sure = sure || d.Rule.Severity >= detect.Medium
+		}
+	}
+	if !sure {
+		return nil
+	}
+	return files
 }
 
 // advice is what the most severe rules say should be done.

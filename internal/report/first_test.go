@@ -82,6 +82,111 @@ func TestSticksAreQuarantinedOnce(t *testing.T) {
 	}
 }
 
+// TestEncryptedFilesAreKept holds that nobody is told to delete a victim's own
+// files, and that what encrypts is stopped on all hosts first.
+func TestEncryptedFilesAreKept(t *testing.T) {
+	for _, c := range []struct {
+		severity detect.Severity
+		want     []string
+	}{
+		{detect.High, []string{"H2 isolate ", `H1 file C:\a.exe`, `H2 file C:\b.exe`, `H2 encrypted D:\0.dwg.locked`, `H2 encrypted D:\1.dwg.locked`, `H2 encrypted D:\2.dwg.locked`, "H2 encrypted and 2"}},
+		// One name that looks so proves nothing.
+		{detect.Informational, []string{`H1 file C:\a.exe`, `H2 file C:\b.exe`, `H2 file D:\0.dwg.locked`, `H2 file D:\1.dwg.locked`, `H2 file D:\2.dwg.locked`, `H2 file D:\3.dwg.locked`, `H2 file D:\4.dwg.locked`}},
+	} {
+		b := diagramtest.NewBuilder("H1")
+		left := func(id, path string) provenance.NodeID {
+			f := b.Node(provenance.File, id, id, path, 1)
+			b.Incident.Persistence = append(b.Incident.Persistence, incident.Persistence{Node: f, Kind: "file"})
+			return f
+		}
+		p := b.Node(provenance.Process, "p", "p.exe", `C:\p.exe`, 0)
+		b.Edge(p, provenance.Wrote, left("a", `C:\a.exe`), 1, 1)
+		b.Host = "H2"
+		b.Edge(p, provenance.Wrote, left("b", `C:\b.exe`), 1, 1)
+		for i := range 5 {
+			f := left(fmt.Sprint(i), fmt.Sprintf(`D:\%d.dwg.locked`, i))
+			b.Edge(p, provenance.Wrote, f, 2, 2)
+			b.Detect(f, diagramtest.Rule("second", "Impact/Second", detect.Informational, "T1486", "", "", ""), 2)
+			if i == 0 {
+				b.Detect(f, diagramtest.Rule("many", "Impact/Many", c.severity, "T1486", "", "", ""), 2)
+			}
+		}
+		var got []string
+		for _, a := range actionsOf(b.Finish(p, incident.RootInteractive)) {
+			if len(a.Items) == 0 {
+				got = append(got, a.Host+" "+a.Kind+" ")
+			}
+			for _, i := range a.Items {
+				got = append(got, a.Host+" "+a.Kind+" "+i.Name)
+			}
+			if a.More > 0 {
+				got = append(got, fmt.Sprint(a.Host, " ", a.Kind, " and ", a.More))
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s:\n%q, want\n%q", c.severity, got, c.want)
+		}
+	}
+}
+
+// TestStepsNameTheirRules holds that a step of the story names the most severe rules
+// that held there, each once.
+func TestStepsNameTheirRules(t *testing.T) {
+	rule := func(id string, s detect.Severity) detectionView {
+		return detectionView{Placed: incident.Placed{Detection: detect.Detection{Rule: &detect.Rule{ID: id, Severity: s}}}, Level: int(s)}
+	}
+	all := []detectionView{
+		rule("a", detect.Low), rule("b", detect.High), rule("b", detect.High), rule("c", detect.Informational), rule("d", detect.Medium), rule("e", detect.Critical),
+	}
+	for _, c := range []struct {
+		at   []int
+		want string
+		more int
+	}{
+		{nil, "", 0},
+		{[]int{0}, "a", 0},
+		{[]int{3}, "", 0},
+		{[]int{0, 1, 2}, "ba", 0},
+		{[]int{0, 1, 2, 3, 4, 99}, "bd", 1},
+		{[]int{1, 5}, "eb", 0},
+	} {
+		var s stepView
+		s.found(c.at, all)
+		got := ""
+		for _, d := range s.Found {
+			got += d.Rule.ID
+		}
+		if got != c.want || s.More != c.more {
+			t.Errorf("%v: %q and %d more, want %q and %d", c.at, got, s.More, c.want, c.more)
+		}
+	}
+}
+
+// TestWhoIsNamedAtTheHead holds the accounts and the processes without an end.
+func TestWhoIsNamedAtTheHead(t *testing.T) {
+	b := diagramtest.NewBuilder("H")
+	logon := b.Node(provenance.Logon, "l", "adm", "", 0, "TargetUserName=adm")
+	other := b.Node(provenance.Logon, "m", "guest", "", 0, "TargetUserName=guest")
+	p := b.Node(provenance.Process, "p", "p.exe", `C:\p.exe`, 1, `User=CORP\adm`, "ProcessId=7")
+	q := b.Node(provenance.Process, "q", "q.exe", `C:\q.exe`, 2, `User=NT AUTHORITY\SYSTEM`, "ProcessId=9")
+	context := b.Node(provenance.Process, "r", "r.exe", `C:\r.exe`, 3, `User=CORP\mori`)
+	b.Edge(logon, provenance.LoggedOn, p, 1, 1)
+	b.Edge(other, provenance.LoggedOn, p, 1, 1)
+	b.Edge(p, provenance.Started, q, 2, 2)
+	b.Edge(p, provenance.Started, context, 3, 0)
+	b.Incident.Impact.Running = []provenance.NodeID{q, p}
+	inc := b.Finish(logon, incident.RootRemoteLogon).Incident
+	if got, want := accounts(inc), (named{[]string{"guest", `CORP\adm`, `NT AUTHORITY\SYSTEM`}, 0}); !slices.Equal(got.Names, want.Names) || got.More != 0 {
+		t.Errorf("accounts %+v, want %+v", got, want)
+	}
+	if got := running(inc); !slices.Equal(got.Names, []string{"p.exe (7)", "q.exe (9)"}) || got.More != 0 {
+		t.Errorf("running %+v", got)
+	}
+	if got := firstOf([]string{"1", "2", "3", "4", "5", "6"}); len(got.Names) != maxNamed || got.More != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestManyThingsAreCounted(t *testing.T) {
 	b := diagramtest.NewBuilder("H")
 	p := b.Node(provenance.Process, "p", "p.exe", `C:\p.exe`, 0)

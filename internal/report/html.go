@@ -92,6 +92,8 @@ type (
 		Actions     []actionView
 		Cut         []cutView
 		Exposed     []exposureView
+		Running     named
+		Accounts    named
 		Marked      bool // one of the actions is
 		Arrows      []arrowView
 		Objects     []objectView
@@ -108,6 +110,10 @@ type (
 		Time   time.Time
 		Pieces []diagram.Piece
 		Links  []string // evidence anchors
+		// Found are the rules that held there, the most severe first; More is how many
+		// there are beyond them.
+		Found []*detectionView
+		More  int
 	}
 	momentView struct {
 		Time   time.Time
@@ -348,6 +354,25 @@ func pieces(ps []diagram.Piece) template.HTML {
 }
 
 // label is a node's most telling name.
+// maxFound is how many rules are named at a step of the story.
+const maxFound = 2
+
+// found names the most severe rules at a step, each once.
+func (s *stepView) found(indexes []int, all []detectionView) {
+	seen := map[string]bool{}
+	var found []*detectionView
+	for _, i := range indexes {
+		if i < 0 || i >= len(all) || seen[all[i].Rule.ID] || all[i].Rule.Severity < detect.Low {
+			continue
+		}
+		seen[all[i].Rule.ID] = true
+		found = append(found, &all[i])
+	}
+	slices.SortStableFunc(found, func(a, b *detectionView) int { return cmp.Compare(b.Level, a.Level) })
+	s.Found = found[:min(maxFound, len(found))]
+	s.More = len(found) - len(s.Found)
+}
+
 func label(n *provenance.Node) string {
 	switch {
 	case n == nil:
@@ -448,6 +473,7 @@ func (d *Document) incidentView(n int, inc *incident.Incident, zone *time.Locati
 	v.LeftCounts = d.leftCounts(v.Left)
 	v.Actions = d.actions(inc, v.Left)
 	v.Cut, v.Exposed = d.cut(inc), exposures(inc)
+	v.Running, v.Accounts = running(inc), accounts(inc)
 	v.Marked = slices.ContainsFunc(v.Actions, func(a actionView) bool { return a.Marked })
 
 	// Evidence, in the order of the diagram.
@@ -573,6 +599,9 @@ func (d *Document) incidentView(n int, inc *incident.Incident, zone *time.Locati
 			m.Time, m.Host = dv.Event.Time, dv.Event.Host
 		}
 		v.Timeline = append(v.Timeline, m)
+	}
+	for i := range v.Steps {
+		v.Steps[i].found(inc.Story[i].Detections, v.Dets)
 	}
 	slices.SortStableFunc(v.Timeline, func(a, b momentView) int {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(b.Step, a.Step))

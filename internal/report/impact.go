@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -75,6 +76,72 @@ func unitName(n *provenance.Node) string {
 		return n.Label
 	}
 	return label(n)
+}
+
+// maxNamed is how many processes and accounts are named at the head of an incident.
+const maxNamed = 4
+
+// named is a short list, and how many there are beyond it.
+type named struct {
+	Names []string
+	More  int
+}
+
+func firstOf(names []string) named {
+	return named{names[:min(maxNamed, len(names))], max(0, len(names)-maxNamed)}
+}
+
+// running names the processes without a recorded end, with their numbers.
+func running(inc *incident.Incident) named {
+	var names []string
+	for _, n := range inc.Nodes {
+		if !slices.Contains(inc.Impact.Running, n.ID) {
+			continue
+		}
+		name := n.Label
+		if pid := n.Attr("ProcessId"); pid != "" {
+			name += " (" + pid + ")"
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return firstOf(names)
+}
+
+// accounts are those that the story's processes ran as and that logged on, in order
+// of time. One that a record names without its domain is not named again.
+func accounts(inc *incident.Incident) named {
+	told := map[provenance.NodeID]bool{}
+	for i, e := range inc.Edges {
+		if i < len(inc.EdgeSteps) && inc.EdgeSteps[i] > 0 {
+			told[e.From], told[e.To] = true, true
+		}
+	}
+	nodes := slices.Clone(inc.Nodes)
+	slices.SortStableFunc(nodes, func(a, b *provenance.Node) int {
+		return cmp.Or(a.First.Compare(b.First), strings.Compare(string(a.ID), string(b.ID)))
+	})
+	var all []string
+	add := func(user string) {
+		if user != "" && !slices.ContainsFunc(all, func(have string) bool { return strings.EqualFold(have, user) }) {
+			all = append(all, user)
+		}
+	}
+	for _, n := range nodes {
+		switch {
+		case !told[n.ID] || n.Hub:
+		case n.Kind == provenance.Process:
+			add(n.Attr("User"))
+		case n.Kind == provenance.Logon && n.Attr("TargetUserName") != "":
+			add(n.Label)
+		}
+	}
+	names := slices.DeleteFunc(slices.Clone(all), func(name string) bool {
+		return !strings.Contains(name, `\`) && slices.ContainsFunc(all, func(have string) bool {
+			return strings.HasSuffix(strings.ToLower(have), `\`+strings.ToLower(name))
+		})
+	})
+	return firstOf(names)
 }
 
 // exposureView is one account whose credentials may have been stolen on a host,
