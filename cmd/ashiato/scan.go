@@ -474,7 +474,7 @@ func writeOutputs(ctx context.Context, stdout io.Writer, doc *report.Document, f
 	return nil
 }
 
-// language reads --lang, or the locale if it is not given.
+// language reads --lang, or if it is not given the locale, or Windows' own language.
 func language(flag string) (i18n.Lang, error) {
 	if flag != "" {
 		if l, ok := i18n.Parse(flag); ok {
@@ -488,7 +488,8 @@ func language(flag string) (i18n.Lang, error) {
 			return l, nil
 		}
 	}
-	return i18n.English, nil
+	l, _ := i18n.Parse(uiLanguage())
+	return l, nil
 }
 
 // parseTime reads a time as people write it. Without an offset it is in zone. A
@@ -516,7 +517,8 @@ func colour(w io.Writer) bool {
 	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return false
 	}
-	return isTerminal(w)
+	f, ok := w.(interface{ Fd() uintptr })
+	return ok && isTerminal(w) && paints(f.Fd())
 }
 
 func isTerminal(w io.Writer) bool {
