@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,6 +133,37 @@ func TestNarrowPageDoesNotOverflow(t *testing.T) {
 		t.Log(browsertest.Eval[[]string](b, `[...document.querySelectorAll('body *')].filter(e => !e.closest('.canvas') && e.getBoundingClientRect().right > 391).slice(0, 5).map(e => e.outerHTML.slice(0, 160))`))
 	}
 	b.Quiet(address)
+}
+
+// TestPrintedReport holds what is on paper: the first page says what happened and
+// what to do, the story and the rules follow, and the records stay in the file.
+func TestPrintedReport(t *testing.T) {
+	// A4 with its margins, in the browser's pixels.
+	const wide, high = 688, 1017
+	b := browsertest.Start(t, wide)
+	b.AsPrinted()
+	for _, lang := range i18n.Langs() {
+		open(t, b, document(lang, diagramtest.Miner()))
+		got := browsertest.Eval[struct {
+			First float64  `json:"first"`
+			Wide  float64  `json:"wide"`
+			Shown []string `json:"shown"`
+			Text  string   `json:"text"`
+		}](b, `(() => {
+  const shown = s => [...document.querySelectorAll(s)].some(e => e.checkVisibility());
+  return {first: document.querySelector('.first').getBoundingClientRect().bottom, wide: document.documentElement.scrollWidth,
+    shown: ['.canvas svg', '.story li', '.det .refs', '.printonly', '.record', '.object', '.arrowev', '.hits', 'nav', '.jump'].filter(shown), text: document.body.innerText};
+})()`)
+		if want := []string{".canvas svg", ".story li", ".det .refs", ".printonly"}; !slices.Equal(got.Shown, want) {
+			t.Errorf("%s: %q are printed, want %q", lang, got.Shown, want)
+		}
+		if got.First > high || got.Wide > wide {
+			t.Errorf("%s: what to do ends at %v of %v, the page is %v wide", lang, got.First, high, got.Wide)
+		}
+		if !strings.Contains(got.Text, lang.T("report.print")) {
+			t.Errorf("%s: it does not say where the records are", lang)
+		}
+	}
 }
 
 func TestArrowOpensItsRecords(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -103,6 +104,12 @@ func call[P, R any](b *Browser, c cdp.Command[P, R], params P) {
 	if _, err := chromedp.Call(b.ctx, c, params); err != nil {
 		b.t.Fatalf("%s: %v", c.Method, err)
 	}
+}
+
+// AsPrinted shows pages as they are printed from here on, but for the breaks.
+func (b *Browser) AsPrinted() {
+	b.t.Helper()
+	call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"})
 }
 
 // Open loads content as a file of the name from a folder of its own.
