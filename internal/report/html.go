@@ -30,6 +30,13 @@ import (
 // Bounds on what the HTML shows in full, per incident; what is beyond them is
 // given by reference, with its count.
 const (
+	// MaxIncidents is how many incidents are shown in full, the first; the others are
+	// only listed.
+	MaxIncidents = 300
+	// maxRows is how many incidents are listed, and openRows how many of them without
+	// a click.
+	maxRows  = 2000
+	openRows = 40
 	// MaxRecords is how many records are shown with all their fields.
 	MaxRecords = 800
 	// maxFacts is how many facts of one arrow are written out.
@@ -66,12 +73,28 @@ type (
 		Style     template.CSS
 		Zone      string
 		Incidents []*incidentView
+		Rows      []rowView
+		MoreRows  int
+		Unshown   int // incidents that are only listed
 		Balance   []balanceRow
 		Worst     string
 	}
 	balanceRow struct {
 		Key string
 		N   string
+	}
+	// rowView is an incident in the list of all.
+	rowView struct {
+		Severity detect.Severity
+		Level    int
+		Title    string
+		Hosts    []string
+		More     int // hosts beyond them
+		First    time.Time
+		Link     string // "" if it is not shown in full
+	}
+	relatedView struct {
+		ID, Title, Link string
 	}
 	incidentView struct {
 		*incident.Incident
@@ -92,6 +115,7 @@ type (
 		Actions     []actionView
 		Cut         []cutView
 		Exposed     []exposureView
+		Relatives   []relatedView
 		Running     named
 		Accounts    named
 		Marked      bool // one of the actions is
@@ -201,6 +225,7 @@ func (d *Document) HTML(w io.Writer) error {
 		"inc":      func(i int) int { return i + 1 },
 		"minus":    func(a, b int) int { return a - b },
 		"maxhits":  func() int { return maxHits },
+		"openrows": func() int { return openRows },
 		"pieces":   pieces,
 		"label":    label,
 		"has":      func(key string) bool { return lang.Has(key) },
@@ -214,12 +239,19 @@ func (d *Document) HTML(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("report template: %w", err)
 	}
-	p := &page{Document: d, Policy: policy(), Style: template.CSS(style), Zone: zoneName(zone, d.Stats.First), Balance: d.balance()}
+	p := &page{Document: d, Unshown: max(0, len(d.Incidents)-MaxIncidents), Policy: policy(), Style: template.CSS(style), Zone: zoneName(zone, d.Stats.First), Balance: d.balance()}
+	at := map[string]int{}
 	for i, inc := range d.Incidents {
+		at[inc.ID] = i
+	}
+	p.Rows = d.rows()
+	p.MoreRows = len(d.Incidents) - len(p.Rows)
+	for i, inc := range d.Incidents[:min(MaxIncidents, len(d.Incidents))] {
 		v, err := d.incidentView(i+1, inc, zone)
 		if err != nil {
 			return err
 		}
+		v.Relatives = d.relatives(inc, at)
 		p.Incidents = append(p.Incidents, v)
 	}
 	buffered := bufio.NewWriter(w)
@@ -227,6 +259,44 @@ func (d *Document) HTML(w io.Writer) error {
 		return fmt.Errorf("report: %w", err)
 	}
 	return buffered.Flush()
+}
+
+// rows are the incidents as they are listed.
+func (d *Document) rows() []rowView {
+	const named = 3
+	rows := make([]rowView, 0, min(maxRows, len(d.Incidents)))
+	for i, inc := range d.Incidents[:min(maxRows, len(d.Incidents))] {
+		r := rowView{Severity: inc.Severity, Level: int(inc.Severity), Title: d.title(inc), First: inc.First, Link: d.link(i)}
+		r.Hosts = inc.Hosts[:min(named, len(inc.Hosts))]
+		r.More = len(inc.Hosts) - len(r.Hosts)
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// link is where the incident at an index is shown, "" if it is not.
+func (d *Document) link(i int) string {
+	if i >= MaxIncidents {
+		return ""
+	}
+	return prefix(i+1) + "incident"
+}
+
+// prefix begins the ids of an incident's parts.
+func prefix(n int) string { return "i" + strconv.Itoa(n) + "-" }
+
+// relatives are the incidents that may belong to one, by their titles; at says where
+// each id stands.
+func (d *Document) relatives(inc *incident.Incident, at map[string]int) []relatedView {
+	var out []relatedView
+	for _, id := range inc.Related {
+		r := relatedView{ID: id}
+		if i, shown := at[id]; shown {
+			r.Title, r.Link = d.title(d.Incidents[i]), d.link(i)
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 func zoneName(zone *time.Location, at time.Time) string {
@@ -444,7 +514,7 @@ func (r *recorder) views(refs []event.EvidenceRef) []recordView {
 
 func (d *Document) incidentView(n int, inc *incident.Incident, zone *time.Location) (*incidentView, error) {
 	lang := d.lang()
-	v := &incidentView{Incident: inc, N: n, Prefix: "i" + strconv.Itoa(n) + "-", Title: d.title(inc), Level: int(inc.Severity)}
+	v := &incidentView{Incident: inc, N: n, Prefix: prefix(n), Title: d.title(inc), Level: int(inc.Severity)}
 	dia := diagram.New(inc, diagram.Options{Lang: lang, Zone: zone, Links: true, Prefix: v.Prefix})
 	var svg bytes.Buffer
 	if err := dia.InlineSVG(&svg); err != nil {

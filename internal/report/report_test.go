@@ -191,3 +191,47 @@ func TestOverview(t *testing.T) {
 		}
 	}
 }
+
+// TestManyIncidentsAreListed holds that a page of many incidents begins with a list
+// of them, and stays of a size that a browser opens: those at the end of the list
+// are not shown in full, which it says.
+func TestManyIncidentsAreListed(t *testing.T) {
+	for _, c := range []struct{ incidents, rows, full, unshown int }{
+		{1, 0, 1, 0}, {2, 2, 2, 0}, {MaxIncidents + 1, MaxIncidents + 1, MaxIncidents, 1}, {maxRows + 5, maxRows, MaxIncidents, maxRows + 5 - MaxIncidents},
+	} {
+		d := document(i18n.English, diagramtest.Tiny())
+		first := d.Incidents[0]
+		for n := range c.incidents - 1 {
+			other := *first
+			other.ID = fmt.Sprintf("other%d", n)
+			d.Incidents = append(d.Incidents, &other)
+		}
+		last := d.Incidents[c.incidents-1]
+		first.Related = []string{last.ID, "gone"}
+		var out bytes.Buffer
+		if err := d.HTML(&out); err != nil {
+			t.Fatal(err)
+		}
+		page := out.String()
+		rows, _, _ := strings.Cut(page, `<section class="incident"`)
+		_, rows, _ = strings.Cut(rows, `<section class="all"`)
+		if got := strings.Count(rows, "<tr><td>"); got != c.rows {
+			t.Errorf("%d incidents: %d rows, want %d", c.incidents, got, c.rows)
+		}
+		if got := strings.Count(rows, `href="#i`); got != min(c.rows, c.full) {
+			t.Errorf("%d incidents: %d rows lead to one, want %d", c.incidents, got, min(c.rows, c.full))
+		}
+		if got := strings.Count(page, `<section class="incident"`); got != c.full {
+			t.Errorf("%d incidents: %d in full, want %d", c.incidents, got, c.full)
+		}
+		if says := i18n.English.Count("report.incidents.unshown", c.unshown); strings.Contains(page, says) != (c.unshown > 0) {
+			t.Errorf("%d incidents: it says %q: %v", c.incidents, says, c.unshown == 0)
+		}
+		_, related, _ := strings.Cut(page, i18n.English.T("report.related"))
+		related, _, _ = strings.Cut(related, "</ul>")
+		link := fmt.Sprintf(`href="#%sincident"`, prefix(c.incidents))
+		if strings.Contains(related, link) != (c.incidents <= MaxIncidents) || !strings.Contains(related, "gone") {
+			t.Errorf("%d incidents: the related are %s", c.incidents, related)
+		}
+	}
+}
