@@ -23,6 +23,7 @@ type chapter struct {
 	actor provenance.NodeID // who did it, for taking in its own start
 	edges []*provenance.Edge
 	first time.Time
+	taken time.Time // of the last arrow that was put in
 	order int // of chapters of one moment
 	// things are what the sentence lists, in order of first mention.
 	things []string
@@ -256,12 +257,12 @@ func clip(name string) string {
 func (t *teller) into(key, by string, e *provenance.Edge, actor provenance.NodeID, thing string) *chapter {
 	k := key + "\x00" + by
 	c := t.open[k]
-	if c == nil || e.First.Sub(c.last()).Abs() > storyGap {
+	if c == nil || e.First.Sub(c.taken).Abs() > storyGap {
 		order, known := storyOrder[key]
 		if !known {
 			order = 8
 		}
-		c = &chapter{key: key, actor: actor, first: e.First, order: order, nodes: map[provenance.NodeID]bool{}}
+		c = &chapter{key: key, actor: actor, first: e.First, taken: e.First, order: order, nodes: map[provenance.NodeID]bool{}}
 		t.open[k] = c
 		t.chapters = append(t.chapters, c)
 	}
@@ -288,6 +289,9 @@ func (c *chapter) take(e *provenance.Edge) {
 	c.nodes[e.From], c.nodes[e.To] = true, true
 	if e.First.Before(c.first) {
 		c.first = e.First
+	}
+	if e.First.After(c.taken) {
+		c.taken = e.First
 	}
 }
 

@@ -280,6 +280,11 @@ func refs(lists ...[]event.EvidenceRef) []event.EvidenceRef {
 // it carries lineage.
 func (j *joiner) userLaunch(p *world.Process) bool { return p.Parent == nil || j.hub(p.Parent) }
 
+// maxResolved bounds to how many ports of one address a name is drawn to lead, the
+// first ones that were connected to: names by ports are the square of the records,
+// and would leave no room for other arrows.
+const maxResolved = 16
+
 // network draws connections and name look-ups as context: where a process talked
 // to is worth seeing and joins nothing.
 func (j *joiner) network() {
@@ -291,8 +296,8 @@ func (j *joiner) network() {
 		if e := j.connect(r); e != nil {
 			n := j.nodes[e.To]
 			k := world.HostKey(r.Host) + "|" + r.Get("DestinationIp")
-			if !slices.Contains(byIP[k], n) {
-				byIP[k] = append(byIP[k], n)
+			if list := byIP[k]; len(list) < maxResolved && !slices.Contains(list, n) {
+				byIP[k] = append(list, n)
 			}
 		}
 	}

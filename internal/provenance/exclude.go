@@ -95,7 +95,8 @@ func (j *joiner) exclusions() {
 			})
 			continue
 		}
-		for _, e := range j.in[n.ID] {
+		// Of very many, the first ones are looked at: this adds evidence, no arrows.
+		for _, e := range j.in[n.ID][:min(len(j.in[n.ID]), maxScan)] {
 			if d := r.Time.Sub(e.First); e.Verb == Excluded && d >= -slack && d <= valueWindow {
 				j.link(fact{
 					from: j.nodes[e.From], to: n, verb: Excluded, class: ClassB, skeleton: true,

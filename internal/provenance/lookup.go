@@ -62,6 +62,10 @@ type Graph struct {
 	hubs         map[string]bool       // match forms of images whose fan-out was measured
 	sessions     map[string][]sighting // by host; see SessionsAt
 	outputs      map[NodeID][]*write   // by process, see DrawOutputs
+	shown        map[shownKey]*shown   // see show
+	attachments  map[event.EvidenceRef][]*world.Volume
+	drawn        map[*world.Volume]bool
+	again        bool                  // what is linked was counted when the graph was built
 	callers      map[string][]*session // address|port that a session was opened from; see caller
 	// arrivals are records of comings by remote desktop, by terminalKey; see departed.
 	arrivals map[string][]*world.Record
@@ -254,7 +258,8 @@ func (g *Graph) link(f fact) *Edge {
 	}
 	k := edgeKey{f.from.ID, f.to.ID, f.verb}
 	e := g.edges[k]
-	if e == nil {
+	isNew := e == nil
+	if isNew {
 		if len(g.edges) >= g.limit.Edges {
 			g.cut.Edges++
 			return nil
@@ -280,7 +285,7 @@ func (g *Graph) link(f fact) *Edge {
 	if f.t.After(e.Last) {
 		e.Last = f.t
 	}
-	if !f.corroborates {
+	if !f.corroborates && (!g.again || isNew) {
 		e.Count++
 	}
 	for _, ref := range f.refs {

@@ -66,10 +66,10 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		node(actor)
 	case event.FileAccess:
 		node(actor)
-		for _, x := range g.out[idOf(actor)] {
-			if x.Verb == Hid || x.Verb == Wrote && g.nodes[x.To].Kind == Volume {
-				edge(x)
-			}
+		for _, x := range g.show(idOf(actor), true, "put on a volume", func(x *Edge) bool {
+			return x.Verb == Hid || x.Verb == Wrote && g.nodes[x.To].Kind == Volume
+		}, r.Ref) {
+			edge(x)
 		}
 	case event.ImageLoad:
 		path := r.Get("ImageLoaded")
@@ -95,7 +95,7 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		edge(g.edges[edgeKey{idOf(actor), g.target(r), Injected}])
 		node(actor)
 	case event.ProcessTamper:
-		edge(g.again(idOf(g.parent(r)), func() *Edge { return g.tampered(r) }))
+		edge(g.tampered(r))
 		node(actor)
 	case event.ProcessAccess:
 		if to := g.world.ByGUID(r.Host, r.Get("TargetProcessGuid")); to != nil && actor != nil {
@@ -106,40 +106,34 @@ func (g *Graph) Mark(e *event.Event) Mark {
 	case event.RegistrySet, event.RegistryAdd, event.RegistryDelete, event.RegistryRename:
 		g.markRegistry(r, actor, &m)
 	case event.NetworkConnect:
-		edge(g.again(idOf(actor), func() *Edge { return g.connect(r) }))
+		edge(g.redraw(g.connect, r))
 		// What a broker connects to, or accepts, is whose logon it is.
 		if s := g.caller(r); s != nil && (actor == nil || actor.Hub) {
 			if n := g.nodes[s.id()]; n != nil {
 				node(n)
-				for _, x := range g.in[n.ID] {
-					if x.Verb == LoggedOn {
-						edge(x)
-					}
+				for _, x := range g.show(n.ID, false, "logged on", loggedOn, r.Ref) {
+					edge(x)
 				}
 			}
 		}
 		node(actor)
 	case event.DNSQuery:
-		edge(g.again(idOf(actor), func() *Edge { return g.resolved(r) }))
+		edge(g.redraw(g.resolved, r))
 		node(actor)
 	case event.ServiceInstall, event.ServiceChange, event.ServiceState:
 		if name := r.Get("ServiceName"); name != "" {
 			n := g.service(r.Host, name, r.Time, ref)
 			node(n)
-			for _, x := range g.in[idOf(n)] {
-				if x.Verb == Registered || x.Verb == Configured {
-					edge(x)
-				}
+			for _, x := range g.show(idOf(n), false, "made", makes, r.Ref) {
+				edge(x)
 			}
 		}
 	case event.TaskRegister, event.TaskUpdate, event.TaskDelete, event.TaskEnable, event.TaskStart, event.TaskEnd:
 		if name := r.Get("TaskName"); name != "" {
 			n := g.task(r.Host, name, r.Time, ref)
 			node(n)
-			for _, x := range g.in[idOf(n)] {
-				if x.Verb == Registered || x.Verb == Configured {
-					edge(x)
-				}
+			for _, x := range g.show(idOf(n), false, "made", makes, r.Ref) {
+				edge(x)
 			}
 		}
 	case event.DefenderConfig:
@@ -147,8 +141,8 @@ func (g *Graph) Mark(e *event.Event) Mark {
 			if x, ok := exclusionKey(v); ok && x.value != "" {
 				n := g.exclusion(r.Host, x, r.Time, ref)
 				node(n)
-				for _, e := range g.in[idOf(n)] {
-					edge(e)
+				for _, x := range g.show(idOf(n), false, "any", func(*Edge) bool { return true }, r.Ref) {
+					edge(x)
 				}
 				break
 			}
@@ -173,9 +167,8 @@ func (g *Graph) Mark(e *event.Event) Mark {
 			}))
 		}
 	case event.VolumeAttach, event.VolumeDetach:
-		for _, v := range g.world.Volumes() {
-			if world.HostKey(v.Host) == world.HostKey(r.Host) && slices.Contains(v.Evidence, r.Ref) {
-				n := g.volume(v)
+		for _, v := range g.attached(r) {
+			if n := g.volume(v); n != nil && world.HostKey(v.Host) == world.HostKey(r.Host) {
 				node(n)
 				edge(g.edges[edgeKey{n.ID, id(Host, r.Host, ""), Attached}])
 			}
@@ -183,10 +176,8 @@ func (g *Graph) Mark(e *event.Event) Mark {
 	case event.Logon:
 		n := g.logon(r)
 		node(n)
-		for _, x := range g.in[idOf(n)] {
-			if x.Verb == LoggedOn {
-				edge(x)
-			}
+		for _, x := range g.show(idOf(n), false, "logged on", loggedOn, r.Ref) {
+			edge(x)
 		}
 	case event.LogonFailed:
 		if fromAudit(e) {
@@ -196,10 +187,8 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		}
 		node(actor)
 	case event.LogonExplicit:
-		for _, x := range g.out[idOf(actor)] {
-			if x.Verb == LoggedOn && slices.Contains(x.Evidence, r.Ref) {
-				edge(x)
-			}
+		for _, x := range g.showCiting(idOf(actor), true, "logged on", loggedOn, r.Ref) {
+			edge(x)
 		}
 		node(actor)
 	case event.LogonPrivilege, event.Logoff:
@@ -223,11 +212,9 @@ func (g *Graph) Mark(e *event.Event) Mark {
 	case event.ShareAccess:
 		g.markShare(e, r, &m)
 	case event.PipeCreate, event.PipeConnect:
-		for _, list := range [][]*Edge{g.out[idOf(actor)], g.in[idOf(actor)]} {
-			for _, x := range list {
-				if x.Join == "pipe-name" && slices.Contains(x.Evidence, r.Ref) {
-					edge(x)
-				}
+		for _, out := range []bool{true, false} {
+			for _, x := range g.showCiting(idOf(actor), out, "pipe", func(x *Edge) bool { return x.Join == "pipe-name" }, r.Ref) {
+				edge(x)
 			}
 		}
 		node(actor)
@@ -235,10 +222,8 @@ func (g *Graph) Mark(e *event.Event) Mark {
 		event.BITSJob, event.BITSTransfer, event.InstallerRun, event.InstallerResult, event.RemoteShell:
 		n := g.markUnit(r)
 		node(n)
-		for _, x := range g.in[idOf(n)] {
-			if x.Verb == Registered || x.Verb == Requested {
-				edge(x)
-			}
+		for _, x := range g.show(idOf(n), false, "asked for", func(x *Edge) bool { return x.Verb == Registered || x.Verb == Requested }, r.Ref) {
+			edge(x)
 		}
 	case event.LogCleared, event.SensorLoss, event.SensorState:
 		reason := map[event.Kind]string{event.LogCleared: "log-cleared", event.SensorLoss: "sensor-loss", event.SensorState: "sensor-stopped"}[e.Kind]
@@ -391,22 +376,27 @@ func clearedLogs(cmd string) []string {
 func (g *Graph) caller(r *world.Record) *session {
 	if g.callers == nil {
 		g.callers = map[string][]*session{}
+		seen := map[*session]bool{}
 		for _, k := range sortedKeys(g.logons) {
 			for _, s := range g.logons[k] {
-				if from, ok := s.from(); ok && s.remote && !slices.Contains(g.callers[from], s) {
+				if from, ok := s.from(); ok && s.remote && !seen[s] {
+					seen[s] = true
 					g.callers[from] = append(g.callers[from], s)
 				}
 			}
+		}
+		for _, list := range g.callers {
+			slices.SortStableFunc(list, func(a, b *session) int { return a.t.Compare(b.t) })
 		}
 	}
 	// Of a connection that came in, records put either end first.
 	for _, end := range []string{
 		address(r.Get("SourceIp")) + "|" + r.Get("SourcePort"), address(r.Get("DestinationIp")) + "|" + r.Get("DestinationPort"),
 	} {
-		for _, s := range g.callers[end] {
-			if s.t.Sub(r.Time).Abs() <= maxSkew {
-				return s
-			}
+		list := g.callers[end]
+		i := sort.Search(len(list), func(i int) bool { return !list[i].t.Before(r.Time.Add(-maxSkew)) })
+		if i < len(list) && !list[i].t.After(r.Time.Add(maxSkew)) {
+			return list[i]
 		}
 	}
 	return nil
@@ -447,20 +437,15 @@ func (g *Graph) departed(r *world.Record) *world.Record {
 	return last
 }
 
-// again draws a record's arrow unless the graph has it already.
-func (g *Graph) again(from NodeID, draw func() *Edge) *Edge {
-	if from == "" {
-		return nil
-	}
-	before := map[*Edge]int{}
-	for _, e := range g.out[from] {
-		before[e] = e.Count
-	}
-	e := draw()
-	if n, known := before[e]; known {
-		e.Count = n
-	}
-	return e
+func loggedOn(e *Edge) bool { return e.Verb == LoggedOn }
+
+func makes(e *Edge) bool { return e.Verb == Registered || e.Verb == Configured }
+
+// redraw draws a record's arrow; if the graph has it, it was counted before.
+func (g *Graph) redraw(draw func(*world.Record) *Edge, r *world.Record) *Edge {
+	g.again = true
+	defer func() { g.again = false }()
+	return draw(r)
 }
 
 func idOf(n *Node) NodeID {
@@ -619,13 +604,7 @@ func (g *Graph) keptTask(r *world.Record, name string) (*Node, []*Edge) {
 		return nil, nil
 	}
 	n.Evidence = cite(n.Evidence, r.Ref, MaxNodeEvidence)
-	var edges []*Edge
-	for _, x := range g.in[n.ID] {
-		if x.Verb == Registered || x.Verb == Configured {
-			edges = append(edges, x)
-		}
-	}
-	return n, edges
+	return n, g.show(n.ID, false, "made", makes, r.Ref)
 }
 
 func (g *Graph) markRegistry(r *world.Record, actor *Node, m *Mark) {

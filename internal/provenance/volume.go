@@ -19,7 +19,12 @@ type place struct {
 }
 
 func (g *Graph) volume(v *world.Volume) *Node {
-	n := g.add(id(Volume, v.Host, v.Serial), Volume, v.Host, v.First, v.Evidence, func(n *Node) {
+	key := id(Volume, v.Host, v.Serial)
+	shown := v.Evidence // all of it, each time, would be the square
+	if g.nodes[key] != nil && g.drawn[v] {
+		shown = nil
+	}
+	n := g.add(key, Volume, v.Host, v.First, shown, func(n *Node) {
 		n.Label = cmp.Or(v.Model, v.Serial)
 		for _, m := range v.Mounts {
 			if m.Letter != 0 && !m.Guessed {
@@ -44,6 +49,10 @@ func (g *Graph) volume(v *world.Volume) *Node {
 		n.Last = v.Last
 	}
 	if n != nil {
+		if g.drawn == nil {
+			g.drawn = map[*world.Volume]bool{}
+		}
+		g.drawn[v] = true
 		n.setAttr("VolumeName", v.Label)
 	}
 	return n
