@@ -24,7 +24,7 @@ type chapter struct {
 	edges []*provenance.Edge
 	first time.Time
 	taken time.Time // of the last arrow that was put in
-	order int // of chapters of one moment
+	order int       // of chapters of one moment
 	// things are what the sentence lists, in order of first mention.
 	things []string
 	// also are what folded chapters list, and by who or what stands before it.
