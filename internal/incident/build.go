@@ -431,46 +431,6 @@ func weight(s detect.Severity) int {
 	return 0
 }
 
-// reachable returns the nodes that lead to (or, forward, come of) the starts in
-// order of time: a cause is not after its effect.
-func (b *builder) reachable(starts map[provenance.NodeID]time.Time, forward bool) map[provenance.NodeID]time.Time {
-	at := map[provenance.NodeID]time.Time{}
-	var queue []provenance.NodeID
-	for n, t := range starts {
-		at[n] = t
-		queue = append(queue, n)
-	}
-	for len(queue) > 0 {
-		n := queue[0]
-		queue = queue[1:]
-		edges := b.g.In(n)
-		if forward {
-			edges = b.g.Out(n)
-		}
-		for _, e := range edges {
-			if !carries(e) {
-				continue
-			}
-			next := e.From
-			t, ok := b.g.Left(e, at[n])
-			if forward {
-				next = e.To
-				t, ok = b.g.Arrives(e, at[n])
-			}
-			if !ok {
-				continue
-			}
-			have, seen := at[next]
-			better := forward && t.Before(have) || !forward && t.After(have)
-			if !seen || better {
-				at[next] = t
-				queue = append(queue, next)
-			}
-		}
-	}
-	return at
-}
-
 // choose selects the nodes of the story: what the root led to, of that what led
 // to alerts or came of them; and alerts the root does not explain, with what
 // connects them.
@@ -490,9 +450,9 @@ func (b *builder) choose(root Root) (cut int) {
 	for _, id := range append([]provenance.NodeID{root.Node}, root.Path...) {
 		starts[id] = b.g.Node(id).First
 	}
-	forward := b.reachable(starts, true)
-	back := b.reachable(b.marked, false)
-	ahead := b.reachable(b.onset, true)
+	forward := b.g.Follow(starts, false, carries)
+	back := b.g.Follow(b.marked, true, carries)
+	ahead := b.g.Follow(b.onset, false, carries)
 	for id := range ahead {
 		b.after[id] = true
 	}

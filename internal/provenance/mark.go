@@ -763,13 +763,6 @@ func (g *Graph) markShare(e *event.Event, r *world.Record, m *Mark) {
 }
 
 // parent returns the node of the parent of the process that a record is about.
-func (g *Graph) parent(r *world.Record) *Node {
-	if p, _ := g.world.Actor(r); p != nil && p.Parent != nil {
-		return g.process(p.Parent)
-	}
-	return nil
-}
-
 // defenderPath reads the first file of a detection's Path,
 // "file:_C:\x.exe; webfile:_…".
 func defenderPath(s string) string {

@@ -100,23 +100,7 @@ func compareOrigins(a, b Origin) int {
 // reach returns what comes of a node and when its influence gets there at the
 // earliest.
 func (g *Graph) reach(from *Node) map[NodeID]time.Time {
-	at := map[NodeID]time.Time{from.ID: from.First}
-	queue := []NodeID{from.ID}
-	for len(queue) > 0 {
-		n := queue[0]
-		queue = queue[1:]
-		for _, e := range g.Out(n) {
-			t, ok := g.Arrives(e, at[n])
-			if !ok || !lineage(e) {
-				continue
-			}
-			if have, seen := at[e.To]; !seen || t.Before(have) {
-				at[e.To] = t
-				queue = append(queue, e.To)
-			}
-		}
-	}
-	return at
+	return g.Follow(map[NodeID]time.Time{from.ID: from.First}, false, lineage)
 }
 
 // arrivalSlack is what records of one happening may be apart.

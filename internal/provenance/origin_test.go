@@ -34,7 +34,9 @@ func naiveOrigins(g *Graph) map[NodeID]map[NodeID]time.Time {
 				}
 				from, to := g.Node(e.From), g.Node(e.To)
 				if from.Host != to.Host {
-					t = t.Add(-maxSkew)
+					if t = t.Add(-maxSkew); t.Before(g.Node(source).First.Add(-maxSkew)) {
+						t = g.Node(source).First.Add(-maxSkew)
+					}
 				}
 				if e.First.After(t) {
 					t = e.First
