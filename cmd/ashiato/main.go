@@ -14,7 +14,6 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -151,17 +150,9 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	if near := cmd.SuggestionsFor(name); len(near) > 0 {
 		hint = fmt.Sprintf("did you mean `%s %s`?", cmd.CommandPath(), near[0])
 	} else if _, err := os.Stat(name); err == nil && !cmd.HasParent() {
-		hint = fmt.Sprintf("`ashiato scan %s` scans it", quoted(name))
+		hint = fmt.Sprintf("`ashiato scan %s` scans it", argument(name))
 	}
 	return withHint(fmt.Errorf("unknown command %q", strings.TrimPrefix(cmd.CommandPath()+" "+name, "ashiato ")), hint)
-}
-
-// quoted is a name as a shell takes it, if it has blanks.
-func quoted(name string) string {
-	if strings.ContainsAny(name, " \t'\"") {
-		return strconv.Quote(name)
-	}
-	return name
 }
 
 // oneArg wants exactly one argument and says what it is for.

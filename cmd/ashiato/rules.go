@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ashiato/internal/detect"
+	"ashiato/internal/i18n"
 	"ashiato/internal/ruleset"
 	"ashiato/internal/source"
 )
@@ -122,10 +123,29 @@ func inputProblems(cmd *cobra.Command, problems []source.Problem) {
 	}
 }
 
-// counted is a number of things in words.
-func counted(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
+// titles are rules' titles in the reader's language, by the rule's key.
+type titles map[string]string
+
+func titlesIn(set *ruleset.Set, lang i18n.Lang) titles {
+	t := titles{}
+	for _, r := range set.Engine.Rules() {
+		t[r.ID] = r.TitleIn(string(lang))
 	}
-	return fmt.Sprintf("%d %ss", n, thing)
+	return t
+}
+
+// of is the title of the rule with that key, and title if it is not known.
+func (t titles) of(key, title string) string {
+	if s := t[key]; s != "" {
+		title = s
+	}
+	return message(errors.New(title))
+}
+
+// levelIn is a rule's level as people read it.
+func levelIn(lang i18n.Lang, level string) string {
+	if key := "severity." + level; lang.Has(key) {
+		return lang.T(key)
+	}
+	return printable(level)
 }

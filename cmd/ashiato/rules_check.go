@@ -9,12 +9,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ashiato/internal/i18n"
 	"ashiato/internal/ruletest"
 	"ashiato/internal/sigma"
 )
 
 func newRulesCheck() *cobra.Command {
 	var noTests bool
+	var flag string
 	var p processing
 	cmd := &cobra.Command{
 		Use:   "check [PATH…]",
@@ -32,6 +34,10 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
   ashiato rules check ~/sigma/rules --placeholders our-values.yml
   ashiato rules check one-rule.yml --no-tests`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			lang, err := language(flag)
+			if err != nil {
+				return err
+			}
 			set, err := loadRules(args, len(args) == 0, nil, p)
 			if err != nil {
 				return err
@@ -48,13 +54,12 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
 			for _, r := range good {
 				for _, w := range slices.Concat(r.Warnings, r.Lint()) {
 					warnings++
-					fmt.Fprintf(out, "%s (warning)\n", message(w))
+					fmt.Fprintln(out, lang.T("rules.warning", message(w)))
 				}
 			}
-			unreadSources(out, good)
-			if noTests {
-				fmt.Fprintf(out, "%s good, %s, %s\n", counted(len(good), "rule"), counted(len(set.Problems), "fault"), counted(warnings, "warning"))
-			} else {
+			unreadSources(out, lang, good)
+			sum := []string{lang.Count("rules.good", len(good)), lang.Count("rules.faults", len(set.Problems)), lang.Count("rules.warnings", warnings)}
+			if !noTests {
 				missing := ruletest.Missing(set.Engine, set.Tests)
 				if len(set.Tests) == 0 {
 					missing = nil // a rule set that has no tests at all, such as the public one
@@ -62,9 +67,9 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
 				for _, m := range missing {
 					fmt.Fprintln(out, printable(m))
 				}
-				fmt.Fprintf(out, "%s good, %s, %s, %s missing\n", counted(len(good), "rule"), counted(len(set.Problems), "fault"),
-					counted(warnings, "warning"), counted(len(missing), "test"))
+				sum = append(sum, lang.Count("rules.missing", len(missing)))
 			}
+			fmt.Fprintln(out, strings.Join(sum, lang.T("rules.comma")))
 			if len(set.Problems) > 0 {
 				return errFound
 			}
@@ -72,13 +77,14 @@ Exit status: 0 every rule is good, 1 faults were found, 2 the check could not ru
 		},
 	}
 	p.add(cmd)
+	addLang(cmd, &flag)
 	cmd.Flags().BoolVar(&noTests, "no-tests", false, "do not ask for tests beside the rules")
 	return cmd
 }
 
 // unreadSources notes the log sources that only records which name themselves
 // can be of: their rules load and may never see anything.
-func unreadSources(out io.Writer, rules []*sigma.Rule) {
+func unreadSources(out io.Writer, lang i18n.Lang, rules []*sigma.Rule) {
 	type source struct {
 		rules int
 		words []string
@@ -97,10 +103,10 @@ func unreadSources(out io.Writer, rules []*sigma.Rule) {
 		s := sources[name]
 		for i, w := range s.words {
 			if w == "linux" {
-				s.words[i] = "linux, or a service of it such as auditd,"
+				s.words[i] = lang.T("rules.unread.linux")
 			}
 		}
-		fmt.Fprintf(out, "%s: %s; only records whose provider or channel begins with %s are seen (note)\n",
-			printable(name), counted(s.rules, "rule"), strings.Join(s.words, " and "))
+		text := lang.T("rules.unread", printable(name), lang.Count("rules.n.rules", s.rules), strings.Join(s.words, lang.T("rules.unread.and")))
+		fmt.Fprintln(out, lang.T("rules.note", text))
 	}
 }

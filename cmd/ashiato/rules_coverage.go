@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ashiato/internal/fold"
 	"ashiato/internal/i18n"
 	"ashiato/internal/rulestat"
 )
@@ -34,6 +35,10 @@ and the layer then have only the rules that are not blind.`,
   ashiato rules coverage --rules ~/sigma/rules --navigator layer.json
   ashiato rules coverage --rules ~/sigma/rules C:\Windows\System32\winevt\Logs`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			lang, err := language(f.lang)
+			if err != nil {
+				return err
+			}
 			if format != "text" && format != "json" {
 				return withHint(fmt.Errorf("--format %q: unknown", format), "use text or json")
 			}
@@ -59,7 +64,7 @@ and the layer then have only the rules that are not blind.`,
 				name = strings.Join(f.rules, ", ")
 			}
 			if len(args) > 0 {
-				p := newProgress(cmd.ErrOrStderr(), quiet, i18n.English)
+				p := newProgress(cmd.ErrOrStderr(), quiet, lang)
 				sights, stats, problems, err := rulestat.Visibility(cmd.Context(), set, args, rulestat.Options{Progress: p.update})
 				p.done()
 				if err != nil {
@@ -100,11 +105,11 @@ and the layer then have only the rules that are not blind.`,
 			if format == "json" {
 				return printJSON(cmd, doc)
 			}
-			doc.print(cmd.OutOrStdout())
-			return nil
+			return doc.print(cmd.OutOrStdout(), lang, titlesIn(set, lang))
 		},
 	}
 	f.add(cmd)
+	addLang(cmd, &f.lang)
 	cmd.Flags().StringVar(&navigator, "navigator", "", "write an ATT&CK Navigator layer (version 4.5) to this `file`")
 	cmd.Flags().StringVar(&format, "format", "text", "print this `format`: text or json")
 	cmd.Flags().BoolVar(&quiet, "quiet", false, "show no progress")
@@ -177,12 +182,17 @@ func (c *coverage) input(events int64, sights []rulestat.Sight) {
 	c.Input = in
 }
 
-func (c *coverage) print(out io.Writer) {
+func (c *coverage) print(out io.Writer, lang i18n.Lang, titles titles) error {
 	if in := c.Input; in != nil {
-		fmt.Fprintf(out, "%s; %s can see something in them, %d cannot (blind)\n\n", counted(int(in.Events), "event"), counted(in.Seeing, "rule"), len(in.Blind))
-		fmt.Fprintf(out, "%9s  %6s  %6s  log source\n", "records", "rules", "blind")
+		fmt.Fprintf(out, "%s\n\n", lang.T("rules.coverage.input",
+			lang.Count("rules.n.events", int(in.Events)), lang.Count("rules.n.rules", in.Seeing), i18n.Number(len(in.Blind))))
+		t := table{right: 3}
+		t.row(lang.T("rules.stats.records"), lang.T("rules.coverage.rules"), lang.T("rules.coverage.blind"), lang.T("rules.coverage.source"))
 		for _, s := range in.Sources {
-			fmt.Fprintf(out, "%9d  %6d  %6d  %s\n", s.Records, s.Rules, s.Blind, printable(s.LogSource))
+			t.row(i18n.Number(int(s.Records)), i18n.Number(s.Rules), i18n.Number(s.Blind), printable(s.LogSource))
+		}
+		if err := t.write(out, "", columns(out)); err != nil {
+			return err
 		}
 		first := true
 		for _, b := range in.Blind {
@@ -190,16 +200,21 @@ func (c *coverage) print(out io.Writer) {
 				continue // the table says it
 			}
 			if first {
-				fmt.Fprintln(out, "\nblind although records of their log source are there, for want of")
+				fmt.Fprintf(out, "\n%s\n", lang.T("rules.coverage.want"))
 				first = false
 			}
-			fmt.Fprintf(out, "  %s  (%s): %s\n", message(errors.New(strings.Join(b.Missing, "; "))), printable(filepath.Base(b.File)), message(errors.New(b.Title)))
+			fmt.Fprint(out, fold.Text(fmt.Sprintf("  %s  (%s): "+fold.Here+"%s\n", message(errors.New(strings.Join(b.Missing, "; "))), printable(filepath.Base(b.File)), titles.of(b.Rule, b.Title)), columns(out)))
 		}
 		fmt.Fprintln(out)
 	}
-	fmt.Fprintf(out, "%-10s  %5s  %-13s  tactics its rules name\n", "technique", "rules", "highest level")
-	for _, t := range c.Techniques {
-		fmt.Fprintf(out, "%-10s  %5d  %-13s  %s\n", t.Technique, len(t.Rules), t.Highest, printable(strings.Join(t.Tactics, ", ")))
+	t := table{}
+	t.row(lang.T("rules.coverage.technique"), lang.T("rules.coverage.rules"), lang.T("rules.coverage.highest"), lang.T("rules.coverage.tactics"))
+	for _, x := range c.Techniques {
+		t.row(x.Technique, i18n.Number(len(x.Rules)), levelIn(lang, x.Highest), printable(strings.Join(x.Tactics, ", ")))
 	}
-	fmt.Fprintf(out, "%s, %s, %d of them without a technique\n", counted(len(c.Techniques), "technique"), counted(c.Rules, "rule"), c.Untagged)
+	if err := t.write(out, "", columns(out)); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(out, lang.T("rules.coverage.sum", lang.Count("rules.n.techniques", len(c.Techniques)), lang.Count("rules.n.rules", c.Rules), i18n.Number(c.Untagged)))
+	return err
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-runewidth"
 	"github.com/spf13/cobra"
 
 	"ashiato/internal/attack"
@@ -47,21 +46,20 @@ those of an ATT&CK technique by its current or an earlier id.`,
 				}
 				return strings.Compare(a.Name, b.Name)
 			})
-			names := 0
+			var t table
 			for _, r := range list {
-				names = max(names, len(r.Name))
+				name := r.Name
+				if name == r.Title { // it has none of its own
+					name = strings.TrimSuffix(filepath.Base(r.Source), filepath.Ext(r.Source))
+				}
+				t.row(lang.T("severity."+r.Severity.String()), strings.Join(r.Attack[:min(1, len(r.Attack))], ""), printable(name), printable(r.TitleIn(string(lang))))
 			}
-			for _, r := range list {
-				level := lang.T("severity." + r.Severity.String())
-				fmt.Fprintf(cmd.OutOrStdout(), "%s  %-10s  %-*s  %s\n", runewidth.FillRight(level, 13), strings.Join(r.Attack[:min(1, len(r.Attack))], ""),
-					min(names, 48), printable(r.Name), printable(r.TitleIn(string(lang))))
-			}
-			return nil
+			return t.write(cmd.OutOrStdout(), "", columns(cmd.OutOrStdout()))
 		},
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&find, "find", "", "only rules that hold this `text` in a name, alias, title, id, behaviour or technique")
-	cmd.Flags().StringVar(&f.lang, "lang", "", "`language`: en, ja or ko (default: from the locale)")
+	addLang(cmd, &f.lang)
 	return cmd
 }
 

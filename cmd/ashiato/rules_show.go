@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ashiato/internal/detect"
+	"ashiato/internal/fold"
+	"ashiato/internal/i18n"
 	"ashiato/internal/ruleset"
 )
 
@@ -36,7 +39,7 @@ func newRulesShow() *cobra.Command {
 				if i > 0 {
 					fmt.Fprintln(cmd.OutOrStdout())
 				}
-				if err := showRule(cmd, r, string(lang)); err != nil {
+				if err := showRule(cmd, r, lang); err != nil {
 					return err
 				}
 			}
@@ -44,21 +47,28 @@ func newRulesShow() *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringVar(&f.lang, "lang", "", "`language`: en, ja or ko (default: from the locale)")
+	addLang(cmd, &f.lang)
 	return cmd
 }
 
-func showRule(cmd *cobra.Command, r *detect.Rule, lang string) error {
+func showRule(cmd *cobra.Command, r *detect.Rule, lang i18n.Lang) error {
 	out := cmd.OutOrStdout()
-	fmt.Fprintf(out, "%s\n%s\n", printable(r.TitleIn(lang)), printable(strings.Join(append([]string{r.Name}, r.Aliases...), "  ")))
-	text, ok := r.Texts[lang]
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n%s\n", printable(r.TitleIn(string(lang))), printable(strings.Join(append([]string{r.Name}, r.Aliases...), "  ")))
+	fmt.Fprintf(&b, "%s  %s\n", lang.T("severity."+r.Severity.String()), printable(strings.Join(r.Attack, " ")))
+	text, ok := r.Texts[string(lang)]
 	if !ok {
 		text = r.Texts["en"]
 	}
-	for _, p := range []string{text.Meaning, text.Why, text.Check, text.Benign, text.Action} {
-		if p != "" {
-			fmt.Fprintf(out, "\n%s\n", printable(p))
+	for _, p := range []struct{ key, text string }{
+		{"meaning", text.Meaning}, {"why", text.Why}, {"check", text.Check}, {"benign", text.Benign}, {"action", text.Action},
+	} {
+		if p.text != "" {
+			fmt.Fprintf(&b, "\n%s\n  "+fold.Here+"%s\n", lang.T("report."+p.key), printable(p.text))
 		}
+	}
+	if _, err := io.WriteString(out, fold.Text(b.String(), columns(out))); err != nil {
+		return err
 	}
 	data, err := ruleset.Text(r.Source)
 	if err != nil {

@@ -47,6 +47,10 @@ differ from run to run, hits and records do not.`,
   ashiato rules stats --rules my-rules/ --format json logs/ > stats.json`,
 		Args: somePaths("nothing to measure", "ashiato rules stats logs/"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			lang, err := language(f.lang)
+			if err != nil {
+				return err
+			}
 			compare, ok := statOrders[order]
 			if !ok {
 				return withHint(fmt.Errorf("--sort %q: unknown", order), "use hits, records, cost or total")
@@ -65,7 +69,7 @@ differ from run to run, hits and records do not.`,
 				return err
 			}
 			leftOut(cmd, set)
-			p := newProgress(cmd.ErrOrStderr(), quiet, i18n.English)
+			p := newProgress(cmd.ErrOrStderr(), quiet, lang)
 			res, err := rulestat.Measure(cmd.Context(), set, args, rulestat.Options{Sample: sample, Progress: p.update})
 			p.done()
 			if err != nil {
@@ -90,20 +94,25 @@ differ from run to run, hits and records do not.`,
 				return statsJSON(cmd, res, shown)
 			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s, %s, %d of them fired\n", counted(int(res.Stats.Events), "event"), counted(len(rows), "rule"), fired)
+			fmt.Fprintln(out, lang.T("rules.stats.fired",
+				lang.Count("rules.n.events", int(res.Stats.Events)), lang.Count("rules.n.rules", len(rows)), i18n.Number(fired)))
 			if len(shown) < len(rows) {
-				fmt.Fprintf(out, "the first %d by %s (--top 0 lists all)\n", len(shown), order)
+				fmt.Fprintln(out, lang.T("rules.stats.first", i18n.Number(len(shown)), lang.T("rules.stats."+order)))
 			}
-			fmt.Fprintf(out, "\n%9s  %9s  %9s  %9s  %-13s  rule\n", "hits", "records", "cost", "total", "level")
+			fmt.Fprintln(out)
+			t := table{right: 4}
+			t.row(lang.T("rules.stats.hits"), lang.T("rules.stats.records"), lang.T("rules.stats.cost"), lang.T("rules.stats.total"), lang.T("rules.level"), lang.T("rules.rule"))
+			titles := titlesIn(set, lang)
 			for i := range shown {
 				r := &shown[i]
-				fmt.Fprintf(out, "%9d  %9s  %9s  %9s  %-13s  %s\n", r.Hits, number(r.Records, !r.Correlation),
-					duration(r.Cost, r.Sampled > 0), duration(r.Total(), r.Sampled > 0), r.Rule.Level, message(errors.New(r.Rule.Title)))
+				t.row(i18n.Number(int(r.Hits)), number(r.Records, !r.Correlation), duration(r.Cost, r.Sampled > 0), duration(r.Total(), r.Sampled > 0),
+					levelIn(lang, r.Rule.Level), titles.of(r.Rule.Key(), r.Rule.Title))
 			}
-			return nil
+			return t.write(out, "", columns(out))
 		},
 	}
 	f.add(cmd)
+	addLang(cmd, &f.lang)
 	cmd.Flags().StringVar(&order, "sort", "hits", "the `order`: hits, records, cost or total, the highest first")
 	cmd.Flags().IntVar(&top, "top", 20, "list this `many` rules; 0 lists all")
 	cmd.Flags().IntVar(&sample, "sample", 500, "time each rule on this `many` records of its log source; 0 times none")
@@ -116,7 +125,7 @@ func number(n int64, known bool) string {
 	if !known {
 		return "-"
 	}
-	return fmt.Sprint(n)
+	return i18n.Number(int(n))
 }
 
 // duration has three digits, which is more than a measurement is worth.

@@ -224,7 +224,7 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 		Stats: result.Stats, Incidents: result.Incidents, Changes: result.Changes, Problems: append(set.Report(), result.Problems...), Gaps: result.Gaps, Clocks: result.Clocks,
 		Evidence: result.Evidence, Lang: lang, Zone: zone, Titles: map[string]string{},
 	}
-	doc.Stats.Rules, doc.Stats.Indicators = len(set.Rules), set.Indicators
+	doc.Stats.Rules, doc.Stats.Correlations, doc.Stats.Indicators = len(set.Rules), len(set.Correlations), set.Indicators
 	for _, inc := range result.Incidents {
 		doc.Titles[inc.ID] = inc.Title(lang)
 	}
@@ -414,7 +414,7 @@ func sayLeftOut(w io.Writer, lang i18n.Lang, problems []error, folders []string)
 		fmt.Fprintln(w, lang.T("note.left-out", message(rules[0])))
 	default:
 		for i, f := range folders {
-			folders[i] = quoted(f)
+			folders[i] = argument(f)
 		}
 		fmt.Fprintln(w, lang.T("note.left-out-rules", i18n.Number(len(rules)), "ashiato rules check "+strings.Join(folders, " ")))
 	}

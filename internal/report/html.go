@@ -329,6 +329,7 @@ func (d *Document) balance() []balanceRow {
 		{"carved", i18n.Number(int(s.Source.Carved))},
 		{"unread", i18n.Number(int(s.Source.Unread))},
 		{"rules", i18n.Number(s.Rules)},
+		{"correlations", i18n.Number(s.Correlations)},
 		{"applicable", i18n.Number(s.Applicable)},
 		{"indicators", i18n.Number(s.Indicators)},
 		{"detections", i18n.Number(s.Detections)},

@@ -61,6 +61,7 @@ type (
 		First        jsonTime `json:"first"`
 		Last         jsonTime `json:"last"`
 		Rules        int      `json:"rules"`
+		Correlations int      `json:"correlations"`
 		Applicable   int      `json:"rules_applicable"`
 		Indicators   int      `json:"indicators"`
 		Detections   int      `json:"detections"`
@@ -381,7 +382,7 @@ func (d *Document) jsonStats() jsonStats {
 		Records: s.Source.Records, Undecodable: s.Source.Undecodable, Events: s.Source.Events, Carved: s.Source.Carved, Unread: s.Source.Unread,
 		Repeated: s.Repeated, Filtered: s.Filtered, Analysed: s.Analysed,
 		Hosts: texts(s.Hosts), First: jsonTime(s.First), Last: jsonTime(s.Last),
-		Rules: s.Rules, Applicable: s.Applicable, Indicators: s.Indicators,
+		Rules: s.Rules, Correlations: s.Correlations, Applicable: s.Applicable, Indicators: s.Indicators,
 		Detections: s.Detections, Placed: s.Placed, BelowMinimum: s.BelowMinimum,
 		Incidents: len(d.Incidents), Problems: len(d.Problems),
 	}

@@ -25,10 +25,11 @@ type Stats struct {
 	// Detections counts every detection; Placed those in an incident of the
 	// document, and the rest are BelowMinimum.
 	Detections, Placed, BelowMinimum int
-	// Rules counts the loaded rules, Indicators the loaded indicators. Applicable
+	// Rules counts the loaded rules, Correlations those that look at what several
+	// of them find and are not among them, Indicators the indicators. Applicable
 	// counts the rules that can hold for a record of the kinds that were analysed:
 	// those of their log source, unless an event id or the like rules it out.
-	Rules, Applicable, Indicators int
+	Rules, Correlations, Applicable, Indicators int
 }
 
 // Document is everything a report says.

@@ -145,14 +145,17 @@ func (t *textWriter) summary() {
 	if s.Filtered > 0 || s.Repeated > 0 {
 		t.printf("%s\n", l.T("text.balance", number(s.Filtered), number(s.Repeated), number(s.Analysed)))
 	}
-	t.printf("%s\n", strings.Join([]string{
-		l.Count("text.rules", s.Rules),
+	judges := []string{l.Count("text.rules", s.Rules)}
+	if s.Correlations > 0 {
+		judges = append(judges, l.Count("text.correlations", s.Correlations))
+	}
+	t.printf("%s\n", strings.Join(append(judges,
 		l.Count("text.indicators", s.Indicators),
 		l.Count("text.detections", s.Detections),
 		t.paint(bold, l.Count("text.incidents", len(t.d.Incidents))),
 		l.Count("text.gaps", len(t.d.Gaps)),
 		l.Count("text.problems", len(t.d.Problems)),
-	}, " · "))
+	), " · "))
 	if s.BelowMinimum > 0 {
 		t.printf("%s\n", l.Count("text.below", s.BelowMinimum))
 	}
