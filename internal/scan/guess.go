@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"hash/maphash"
 	"strings"
 	"sync"
 
@@ -20,6 +21,12 @@ type guesser struct {
 	mu      sync.Mutex
 	guesses map[string]*guess // by file
 	used    []clock.Offsets   // that are not none
+	// made has, by a hash of its name, the place in used of each file's guess and 1,
+	// and differ says that for one name two were made: members of an archive may
+	// have one name. Two names of one hash cost a second reading at most.
+	made   map[uint64]int
+	differ bool
+	seed   maphash.Seed
 }
 
 // guess is what is known of a file while it is read.
@@ -30,17 +37,19 @@ type guess struct {
 	tally   *clock.Tally
 	held    [][]*event.Event
 	events  int // in held
+	bytes   int // of their values
 }
 
 const (
-	// convincing is how many records with two times decide, and maxHeld how many
-	// events of a file are held back at most.
-	convincing = 32
-	maxHeld    = 4096
+	// convincing is how many records with two times decide, and maxHeld and
+	// maxHeldBytes how many events of a file are held back at most.
+	convincing   = 32
+	maxHeld      = 4096
+	maxHeldBytes = 16 << 20
 )
 
 func newGuesser(known clock.Offsets, handle func([]*event.Event)) *guesser {
-	return &guesser{known: known, handle: handle, guesses: map[string]*guess{}}
+	return &guesser{known: known, handle: handle, guesses: map[string]*guess{}, made: map[uint64]int{}, seed: maphash.MakeSeed()}
 }
 
 func (r *guesser) of(file string) *guess {
@@ -65,11 +74,17 @@ func (r *guesser) add(batch []*event.Event) {
 		r.correct(batch, clock.Offsets{})
 		g.tally.Add(batch)
 		g.held = append(g.held, batch)
-		if g.events += len(batch); g.events < maxHeld && g.tally.Measured() < convincing {
+		g.events += len(batch)
+		for _, e := range batch {
+			for i := range e.Data {
+				g.bytes += len(e.Data[i].Value)
+			}
+		}
+		if g.events < maxHeld && g.bytes < maxHeldBytes && g.tally.Measured() < convincing {
 			g.mu.Unlock()
 			return
 		}
-		r.decide(g)
+		r.decide(batch[0].Ref.File, g)
 		return
 	}
 	offsets := g.offsets
@@ -92,25 +107,40 @@ func (r *guesser) finished(file string) {
 		g.mu.Unlock()
 		return
 	}
-	r.decide(g)
+	r.decide(file, g)
 }
 
-// decide guesses, and hands on what was held back. It unlocks g.
-func (r *guesser) decide(g *guess) {
+// decide guesses for a file, and hands on what was held back. It unlocks g.
+func (r *guesser) decide(file string, g *guess) {
 	g.made, g.offsets = true, g.tally.Offsets()
 	held, offsets := g.held, g.offsets
 	g.held, g.tally = nil, nil
 	g.mu.Unlock()
-	if !offsets.None() {
-		r.mu.Lock()
-		r.used = append(r.used, offsets)
-		r.mu.Unlock()
-	}
+	r.note(file, offsets)
 	for _, batch := range held {
 		if !offsets.None() || !r.known.None() {
 			r.correct(batch, offsets)
 		}
 		r.handle(batch)
+	}
+}
+
+// note remembers what was guessed of a file.
+func (r *guesser) note(file string, offsets clock.Offsets) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := maphash.String(r.seed, file)
+	if at, again := r.made[name]; again {
+		var before clock.Offsets
+		if at > 0 {
+			before = r.used[at-1]
+		}
+		r.differ = r.differ || !before.Equal(offsets)
+	}
+	r.made[name] = 0
+	if !offsets.None() {
+		r.used = append(r.used, offsets)
+		r.made[name] = len(r.used)
 	}
 }
 

@@ -166,9 +166,9 @@ func read(ctx context.Context, opt Options) (*State, error) {
 		st.read(ctx, opt, &offsets, nil)
 		return st, nil
 	}
-	st.read(ctx, opt, nil, &measured)
+	sure := st.read(ctx, opt, nil, &measured)
 	offsets := before.Or(measured.Offsets())
-	if offsets.Equal(st.offsets) {
+	if sure && offsets.Equal(st.offsets) {
 		st.offsets = offsets
 		return st, nil
 	}
@@ -184,8 +184,9 @@ func read(ctx context.Context, opt Options) (*State, error) {
 }
 
 // read adds what the input holds, with its entries' times corrected by offsets, or
-// by what is guessed if there are none: then measured counts the clocks.
-func (st *State) read(ctx context.Context, opt Options, offsets *clock.Offsets, measured *clock.Tally) {
+// by what is guessed if there are none: then measured counts the clocks. sure says
+// that all that a file's name stands for was corrected by the same.
+func (st *State) read(ctx context.Context, opt Options, offsets *clock.Offsets, measured *clock.Tally) (sure bool) {
 	var others hostNames
 	keep := filter(opt, others.add)
 	var filtered atomic.Int64
@@ -205,6 +206,7 @@ func (st *State) read(ctx context.Context, opt Options, offsets *clock.Offsets, 
 	}
 	var stats source.Stats
 	var problems []source.Problem
+	sure = true
 	if offsets != nil {
 		stats, problems = each(ctx, opt, *offsets, handle)
 		st.offsets = *offsets
@@ -214,9 +216,11 @@ func (st *State) read(ctx context.Context, opt Options, offsets *clock.Offsets, 
 		reading.Finished = g.finished
 		stats, problems = files.Scan(ctx, opt.Paths, reading, g.add)
 		st.offsets = st.offsets.Or(clock.Join(g.used...))
+		sure = !g.differ
 	}
 	st.note(stats, problems, filtered.Load())
 	st.others = others.names
+	return sure
 }
 
 func (opt *Options) reading() files.Options {
