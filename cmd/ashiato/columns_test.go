@@ -17,13 +17,13 @@ func TestTable(t *testing.T) {
 		width int
 		want  string
 	}{
-		{0, "  " + `件数  深刻度  ルール
+		{0, "  " + ` 件数  深刻度  ルール
   1,618  高      リモート実行ツールによるサービス登録とその後の実行
       3  情報    Program of the system folder starts from a place
 `},
 		{50, "  " + ` 件数  深刻度  ルール
-  1,618  高      リモート実行ツールによるサービス登
-                 録とその後の実行
+  1,618  高      リモート実行ツールによるサービス
+                 登録とその後の実行
       3  情報    Program of the system folder
                  starts from a place
 `},
