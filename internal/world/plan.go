@@ -215,13 +215,16 @@ func count[T comparable](s *scale, counts map[T]int, k T, by int, cost func() in
 func (s *scale) row(i uint32, by int) {
 	r := s.rows.at(i)
 	s.cost += int64(by) * (rowCost + int64(bits.OnesCount32(r.present))*valueCost)
-	fields, passes := s.fieldsOf(r), passingFields[s.kept.origins.list[r.origin].Kind]
+	kind := s.kept.origins.list[r.origin].Kind
+	fields, passes := s.fieldsOf(r), passingFields[kind]
 	for present := r.present; present != 0; present &= present - 1 {
 		ref := fields[0]
 		fields = fields[1:]
-		if passes&present&-present != 0 && s.kept.passes(ref) {
-			s.cost += int64(by) * passingCost
-			continue
+		if field := bits.TrailingZeros32(present); passes&(1<<field) != 0 {
+			if most := passing[keptNames[kind][field]]; s.kept.passes(ref, most) {
+				s.cost += int64(by) * passingCost(most)
+				continue
+			}
 		}
 		count(s, s.texts, ref, by, func() int64 { return s.kept.texts.sizeOf(ref) + textCost })
 	}
@@ -601,6 +604,9 @@ type past struct {
 	mention int64 // -1 if it has none
 	parent  int64 // mention of its parent, -1 if unknown
 	starts  int
+	// standing is the highest of its records: those that correlations count are
+	// given up after the others.
+	standing standing
 }
 
 // release gives processes up, the oldest first, until the rest takes no more than
@@ -619,6 +625,8 @@ func (p *plan) release(all []past, most int64, gone func(past)) {
 	}
 	slices.SortFunc(all, func(a, b past) int {
 		switch {
+		case a.standing != b.standing:
+			return cmp.Compare(a.standing, b.standing)
 		case a.oldest == b.oldest:
 			return compareGUIDs(a.guid, b.guid)
 		case p.before(a.oldest, b.oldest):
@@ -650,10 +658,10 @@ func (p *plan) foldLeaves(most int64) {
 	var leaves []past
 	for i := range lives {
 		l := &lives[i]
-		if l.busy || l.standing > plain || len(l.ends) == 0 || len(l.starts) == 0 {
+		if l.busy || l.standing == detected || len(l.ends) == 0 || len(l.starts) == 0 {
 			continue
 		}
-		leaf := past{rows: append(slices.Clone(l.starts), l.ends...), guid: l.guid, mention: int64(i), parent: -1, starts: 1}
+		leaf := past{rows: append(slices.Clone(l.starts), l.ends...), guid: l.guid, mention: int64(i), parent: -1, starts: 1, standing: l.standing}
 		if l.hasParent {
 			leaf.parent = int64(l.parent)
 		}
@@ -675,6 +683,7 @@ func (p *plan) numberedLeaves() (leaves []past) {
 	type owner struct {
 		starts, ends []uint32
 		busy         bool
+		standing     standing
 	}
 	owners := map[uint64]*owner{}
 	of := func(pid uint64) *owner {
@@ -692,21 +701,24 @@ func (p *plan) numberedLeaves() (leaves []past) {
 			if pid == 0 {
 				continue
 			}
-			switch o := of(pid); {
-			case !own || name != "ProcessId" || row.standing > plain:
+			o := of(pid)
+			switch {
+			case !own || name != "ProcessId" || row.standing == detected:
 				o.busy = true
+				continue
 			case r.Get("ProcessGuid") != "":
-				// foldLeaves knows it better.
+				continue // foldLeaves knows it better
 			case r.Kind == event.ProcessCreate:
 				o.starts = append(o.starts, i)
 			default:
 				o.ends = append(o.ends, i)
 			}
+			o.standing = max(o.standing, row.standing)
 		}
 	})
 	for _, o := range owners {
 		if rows := append(o.starts, o.ends...); len(rows) > 0 && !o.busy && len(o.ends) >= len(o.starts) {
-			leaves = append(leaves, past{rows: rows, mention: -1, parent: -1, starts: len(o.starts)})
+			leaves = append(leaves, past{rows: rows, mention: -1, parent: -1, starts: len(o.starts), standing: o.standing})
 		}
 	}
 	return leaves
@@ -726,13 +738,17 @@ func (p *plan) dropEnded(most int64) {
 	for i := range lives {
 		l := &lives[i]
 		living := slices.ContainsFunc(l.children, func(c uint32) bool { return len(lives[c].ends) == 0 })
-		if l.standing > plain || l.leaves || living || len(l.ends) == 0 || l.end >= before {
+		if l.standing == detected || l.leaves || living || len(l.ends) == 0 || l.end >= before {
 			continue
 		}
 		rows := append(append(slices.Clone(l.starts), l.ends...), acts[uint32(i)]...)
-		rows = slices.DeleteFunc(rows, func(i uint32) bool { return p.store.rows.at(i).standing > plain })
+		rows = slices.DeleteFunc(rows, func(i uint32) bool { return p.store.rows.at(i).standing == detected })
 		if len(rows) > 0 {
-			ended = append(ended, past{rows: rows, guid: l.guid, mention: int64(i), parent: -1})
+			e := past{rows: rows, guid: l.guid, mention: int64(i), parent: -1, standing: l.standing}
+			for _, i := range rows {
+				e.standing = max(e.standing, p.store.rows.at(i).standing)
+			}
+			ended = append(ended, e)
 		}
 	}
 	p.release(ended, most, func(e past) { p.shed.Ended += len(e.rows) })

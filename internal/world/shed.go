@@ -91,7 +91,6 @@ const (
 	originCost  = 320
 	locusCost   = originCost + 24*(int64(classes)+1)
 	mentionCost = 160 + 40 + 5*(textCost+3)
-	passingCost = textCost + 1 + maxPassing
 	logCost     = 400
 	runCost     = 40
 )
@@ -187,21 +186,31 @@ var repeating = func() map[event.Kind]bool {
 	return m
 }()
 
-// passing are fields that differ between records that say the same.
-var passing = map[string]bool{
-	"SourcePort": true, "IpPort": true, "MessageNumber": true, "ScriptBlockId": true, "OperationId": true, "bytesTransferred": true,
+// passing are fields that differ between records that say the same, and how long
+// their values are at most: ports, numbers, GUIDs. A longer one says something.
+var passing = map[string]int64{
+	"SourcePort": 5, "IpPort": 5, "MessageNumber": 5, "ScriptBlockId": 38, "OperationId": 38, "bytesTransferred": 12,
 }
 
-// maxPassing is how long a value of these is at most; a longer one says something.
-const maxPassing = 64
+// passes reports whether a value of a passing field is no longer than most.
+func (k *kept) passes(ref textRef, most int64) bool { return k.texts.sizeOf(ref) <= most+1 }
 
-func (k *kept) passes(ref textRef) bool { return k.texts.sizeOf(ref) <= maxPassing+1 }
+// passingCost is what such a value is charged.
+func passingCost(most int64) int64 { return textCost + 1 + most }
+
+// passingCosts is what the passing values of a row are charged at most.
+func passingCosts(kind event.Kind, present uint32) (cost int64) {
+	for present &= passingFields[kind]; present != 0; present &= present - 1 {
+		cost += passingCost(passing[keptNames[kind][bits.TrailingZeros32(present)]])
+	}
+	return cost
+}
 
 // passingFields are the places of passing among a kind's kept fields.
 var passingFields = func() (m [1 << 8]uint32) {
 	for k, names := range keptNames {
 		for i, n := range names {
-			if passing[n] {
+			if passing[n] > 0 {
 				m[k] |= 1 << i
 			}
 		}
@@ -243,7 +252,7 @@ func (s *store) appendGroup(b []byte, row *row, r *Record) []byte {
 		if row.present&(1<<i) == 0 {
 			continue
 		}
-		if !passing[n] || !s.passes(r.values[at]) {
+		if most := passing[n]; most == 0 || !s.passes(r.values[at], most) {
 			b = binary.LittleEndian.AppendUint32(b, uint32(r.values[at]))
 		}
 		named = named || n == "ProcessGuid" || n == "SourceProcessGuid"
@@ -288,7 +297,7 @@ func (s *store) compact(p *plan) {
 			s.refs = append(s.refs, text(ref))
 		}
 		r.at = s.values.add(s.refs)
-		s.loose += passingCost * int64(bits.OnesCount32(r.present&passingFields[kind]))
+		s.loose += passingCosts(kind, r.present)
 		r.origin = s.putOrigin(old.origins.list[r.origin])
 		r.locus = put(r.locus)
 		moved[i] = firstKept + s.rows.add(r)

@@ -503,7 +503,7 @@ func (d *decoder) store(s *store, w *World) {
 			s.refs = append(s.refs, text())
 		}
 		r.at = s.values.add(s.refs)
-		s.loose += passingCost * int64(bits.OnesCount32(r.present&passingFields[s.origins.list[r.origin].Kind]))
+		s.loose += passingCosts(s.origins.list[r.origin].Kind, r.present)
 		s.rows.add(r)
 	}
 	for range d.count("processes", maxCount) {

@@ -246,7 +246,7 @@ func (k *kept) setFields(r *row, e *event.Event, names []string, buffer []textRe
 		buffer = append(buffer, k.texts.put(v))
 	}
 	r.at = k.values.add(buffer)
-	k.loose += passingCost * int64(bits.OnesCount32(r.present&passingFields[e.Kind]))
+	k.loose += passingCosts(e.Kind, r.present)
 	return buffer
 }
 
