@@ -50,13 +50,20 @@ func TestRecognise(t *testing.T) {
 		{`C:\Windows \System32\printui.dll`, ioc.Path, `C:\Windows \System32\printui.dll`},
 		{`\\server\share\x.exe`, ioc.Path, `\\server\share\x.exe`},
 		{"/tmp/.x", ioc.Path, "/tmp/.x"},
+		{"Console_Zero.EXE", ioc.FileName, "Console_Zero.EXE"},
+		{"USB Drive.lnk", ioc.FileName, "USB Drive.lnk"},
+		{"a.b.ps1", ioc.FileName, "a.b.ps1"},
+		{"evil[.]exe", ioc.FileName, "evil.exe"},
+		{"evil.com", ioc.Domain, "evil.com"},
+		{"files.zip", ioc.Domain, "files.zip"},
+		{"exe.example", ioc.Domain, "exe.example"},
 	} {
 		kind, got, ok := ioc.Recognise(test.in)
 		if !ok || kind != test.kind || got != test.want {
 			t.Errorf("%q: %v %q %v, want %v %q", test.in, kind, got, ok, test.kind, test.want)
 		}
 	}
-	for _, in := range []string{"", "x", "md5:" + sha256, "imphash=" + md5, "sha256:", "sha512:" + sha256, "607ac6645be22077443b74cf38b92ce", "607ac6645be22077443b74cf38b92cez", "10.0.0", "0.0.0.0/0", "10.0.0.0/99", "localhost", "a b.com", "http://", "javascript://x"} {
+	for _, in := range []string{"", "x", "md5:" + sha256, "imphash=" + md5, "sha256:", "sha512:" + sha256, "607ac6645be22077443b74cf38b92ce", "607ac6645be22077443b74cf38b92cez", "10.0.0", "0.0.0.0/0", "10.0.0.0/99", "localhost", "a b.com", ".exe", `a\b.exe`, "a\x01.exe", "http://", "javascript://x"} {
 		if kind, got, ok := ioc.Recognise(in); ok {
 			t.Errorf("%q is taken for %v %q", in, kind, got)
 		}
@@ -74,19 +81,19 @@ func TestParse(t *testing.T) {
 		{"header after comments", "# x\nsha256;comment\n10.0.0.1;y\n", []string{"ip 10.0.0.1 y 3"}, nil},
 		{"no header", "ip,10.0.0.1,pool\nevil.example,domain,other\n", []string{"ip 10.0.0.1 pool 1", "domain evil.example other 2"}, nil},
 		{"names without a header", "x1,service,its service\nsigner,Bad Corp\nnonsense,words\n", []string{"service x1 its service 1", "signer Bad Corp  2"}, []string{
-			`l.csv:3: "nonsense" is no md5, sha1, sha256, address, network, domain, URL or path, and no cell of the line says that it is a filename, service, task or signer`,
+			`l.csv:3: "nonsense" is no md5, sha1, sha256, address, network, domain, URL, path or file name with a known extension, and no cell of the line says that it is a filename, service, task or signer`,
 		}},
 		{"names and levels", "value,kind,severity\n\\A\\b,task,LOW\na\\b.exe,filename,\nx1,service,grave\nevil.example,service-name,low\n10.0.0.1,ip,critical\n", []string{
 			`task \A\b  2 low`, "service evil.example  5 low", "ip 10.0.0.1  6 critical",
 		}, []string{
-			`l.csv:3: "a\\b.exe" is no md5, sha1, sha256, address, network, domain, URL or path, and no cell of the line says that it is a filename, service, task or signer`,
+			`l.csv:3: "a\\b.exe" is no md5, sha1, sha256, address, network, domain, URL, path or file name with a known extension, and no cell of the line says that it is a filename, service, task or signer`,
 			`l.csv:4: unknown level "grave": use one of informational, low, medium, high, critical`,
 		}},
 		{"wildcards", "?:\\a\\*,path\n*,service\n?:\\*.*\n", []string{`path ?:\a\*  1`}, []string{`l.csv:2: "*" fits everything`, `l.csv:3: "?:\\*.*" fits everything`}},
 		{"tabs", "evil.example\tthe pool\n", []string{"domain evil.example the pool 1"}, nil},
 		{"byte order mark", "\xEF\xBB\xBF10.0.0.1\n", []string{"ip 10.0.0.1  1"}, nil},
 		{"bad lines", "10.0.0.1\nnonsense\n10.0.0.2\n\xFF\n,\n", []string{"ip 10.0.0.1  1", "ip 10.0.0.2  3"}, []string{
-			`l.csv:2: "nonsense" is no md5, sha1, sha256, address, network, domain, URL or path, and no cell of the line says that it is a filename, service, task or signer`, "l.csv:4: the line is not UTF-8 text", "l.csv:5: the line has no indicator",
+			`l.csv:2: "nonsense" is no md5, sha1, sha256, address, network, domain, URL, path or file name with a known extension, and no cell of the line says that it is a filename, service, task or signer`, "l.csv:4: the line is not UTF-8 text", "l.csv:5: the line has no indicator",
 		}},
 		{"long line", strings.Repeat("x", ioc.MaxLine*3) + "\n10.0.0.1\n", []string{"ip 10.0.0.1  2"}, []string{"l.csv:1: the line is longer than 65536 bytes"}},
 		{"named hashes", "md5:607AC6645BE22077443B74CF38B92CE0,the miner\nSHA1=da39a3ee5e6b4b0d3255bfef95601890afd80709\n", []string{

@@ -224,7 +224,7 @@ func (p *parser) line(n int, text string) {
 	}
 	kind, value, ok := p.recognise(cells, at)
 	if !ok {
-		p.fail(n, fmt.Sprintf("%q is no md5, sha1, sha256, address, network, domain, URL or path, and no cell of the line says that it is a filename, service, task or signer", cells[at]))
+		p.fail(n, fmt.Sprintf("%q is no md5, sha1, sha256, address, network, domain, URL, path or file name with a known extension, and no cell of the line says that it is a filename, service, task or signer", cells[at]))
 		return
 	}
 	if hasWildcards(kind, value) {
@@ -416,11 +416,30 @@ func Recognise(s string) (Kind, string, bool) {
 		}
 		return Network, n.String(), true
 	}
+	if isFileName(s) {
+		return FileName, s, true
+	}
 	name := strings.TrimSuffix(strings.TrimPrefix(strings.ToLower(s), "*."), ".")
 	if len(name) <= 253 && domainShape.MatchString(name) {
 		return Domain, name, true
 	}
 	return "", "", false
+}
+
+// extensions are endings of files, mostly of programs and scripts, that are no top-level domain:
+// "update.exe" has the shape of a domain's name and is none. Those that are both, such
+// as com, zip, sh and py, are taken for domains.
+var extensions = []string{
+	"exe", "dll", "sys", "scr", "cpl", "ocx", "drv", "efi", "msi", "msp", "bat", "cmd", "ps1", "psm1", "psd1", "vbs", "vbe", "js", "jse", "wsf", "wsh",
+	"hta", "chm", "lnk", "inf", "reg", "jar", "tmp", "dat", "bin", "log", "txt", "iso", "img", "vhd", "vhdx", "rar", "7z", "dmp", "aspx", "asp", "jsp", "php",
+	"doc", "docm", "docx", "xls", "xlsm", "xlsx", "ppt", "pptm", "pptx", "rtf", "pdf", "elf", "service",
+}
+
+// isFileName recognises the name of a file by its extension.
+func isFileName(s string) bool {
+	i := strings.LastIndexByte(s, '.')
+	return i > 0 && len(s) <= maxName && slices.Contains(extensions, strings.ToLower(s[i+1:])) &&
+		!strings.ContainsAny(s, `\/:"<>|`) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // namedHash recognises a hash behind the name of its kind: "sha256:…", "MD5=…".
