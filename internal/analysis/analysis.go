@@ -262,10 +262,15 @@ func (a *Analysis) Update() *Update {
 	return u
 }
 
+// maxParts bounds the records of the hosts whose parts of the world are kept while
+// hosts are put in groups: a host that turns out to be alone need not be worked out
+// again.
+const maxParts = 1 << 17
+
 // look takes in what hosts that got events show to others, and returns their parts
-// of the world.
+// of the world, as far as they are kept.
 func (a *Analysis) look() map[string]*world.World {
-	parts := map[string]*world.World{}
+	parts, kept := map[string]*world.World{}, 0
 	if share := a.world.Share(); share != a.share { // of the memory that all hosts have
 		a.share = share
 		a.touch(a.world.HostKeys())
@@ -293,8 +298,10 @@ func (a *Analysis) look() map[string]*world.World {
 			continue
 		}
 		a.touch(a.neighbours.Put(all[0]))
-		parts[h] = part
 		a.gaps[h] = part.Gaps()
+		if kept += part.Kept(); kept <= maxParts {
+			parts[h] = part
+		}
 	}
 	return parts
 }
@@ -357,6 +364,9 @@ func (r *round) regroup(before map[string]*group, links [][]string) {
 		now[key] = g
 		for _, h := range hosts {
 			r.of[h] = g
+			if len(hosts) > 1 {
+				delete(r.parts, h) // a host that is not alone now will not be
+			}
 		}
 	}
 	r.groups = now
@@ -384,6 +394,7 @@ func (r *round) build(g *group) *provenance.Graph {
 	}
 	if g.part == nil && len(g.hosts) == 1 {
 		g.part = r.parts[g.hosts[0]]
+		delete(r.parts, g.hosts[0])
 	}
 	if g.part == nil {
 		g.part = r.world.Part(g.hosts...)
@@ -472,7 +483,7 @@ func (r *round) judge() {
 		graph := r.build(g)
 		g.incidents = incident.Build(graph, ds, incident.Options{Pins: r.opt.Pins, Common: common})
 		g.cut = graph.Cut()
-		g.graph, g.asked = nil, nil // it is marked now
+		g.part, g.graph, g.asked = nil, nil, nil // it is marked now
 	}
 }
 
