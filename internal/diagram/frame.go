@@ -32,6 +32,7 @@ const (
 	shapeGroup
 	shapeClassA
 	shapeClassB
+	shapeClassC
 	shapeNet
 	shapeReg
 	shapeInject
@@ -190,6 +191,7 @@ func (d *Diagram) footer(m *model) {
 	add(drawn(func(a *Arrow) bool { return a.Step > 0 }), shapeStep, "diagram.legend.step")
 	add(drawn(func(a *Arrow) bool { return a.Class == provenance.ClassA }), shapeClassA, "diagram.legend.class.a")
 	add(drawn(func(a *Arrow) bool { return a.Class == provenance.ClassB }), shapeClassB, "diagram.legend.class.b")
+	add(drawn(func(a *Arrow) bool { return a.Class == provenance.ClassC }), shapeClassC, "diagram.legend.class.c")
 	add(drawn(func(a *Arrow) bool { return family(a.Verb) == "v-file" }), shapeFile, "diagram.legend.file")
 	add(drawn(func(a *Arrow) bool { return family(a.Verb) == "v-reg" }), shapeReg, "diagram.legend.register")
 	add(drawn(func(a *Arrow) bool { return family(a.Verb) == "v-net" }), shapeNet, "diagram.legend.network")
@@ -317,12 +319,15 @@ func (p *pen) placed(t placed) {
 		box("ctx", "")
 	case shapeGroup:
 		box("", "<rect class=\"stack\" x=\""+strconv.Itoa(x+7)+"\" y=\""+strconv.Itoa(mid-3)+"\" width=\"22\" height=\"13\" rx=\"3\"/>")
-	case shapeClassA, shapeClassB:
-		line("v-start")
-		c := provenance.ClassA
-		if t.shape == shapeClassB {
+	case shapeClassA, shapeClassB, shapeClassC:
+		class, c := "v-start", provenance.ClassA
+		switch t.shape {
+		case shapeClassB:
 			c = provenance.ClassB
+		case shapeClassC:
+			class, c = class+" class-c", provenance.ClassC
 		}
+		line(class)
 		p.head(Point{x + 30, mid}, Point{x, mid}, c)
 		p.f("</g>")
 	case shapeNet:

@@ -25,6 +25,7 @@ func (t *teller) fold() {
 	t.foldLoads()
 	t.foldLogons()
 	t.foldShareWrites()
+	t.foldOverwriting()
 	t.chapters = slices.DeleteFunc(t.chapters, func(c *chapter) bool { return len(c.edges) == 0 && c.key != "detected" })
 }
 
@@ -259,4 +260,52 @@ func (t *teller) foldShareWrites() {
 			}
 		}
 	}
+}
+
+// atOnce is how long an overwriting takes, which is recorded as a deletion and a
+// writing.
+const atOnce = 2 * time.Second
+
+// foldOverwriting leaves out that a file was deleted that the same process then
+// wrote: it is there. One that was written and then deleted is gone, which is told.
+func (t *teller) foldOverwriting() {
+	for _, d := range t.chapters {
+		if d.key != "deleted" {
+			continue
+		}
+		var kept []*provenance.Edge
+		var things []string
+		for _, e := range d.edges {
+			if w := t.rewriting(e); w != nil {
+				w.take(e)
+				t.of[e] = w
+				continue
+			}
+			kept = append(kept, e)
+			if name := t.name(e.To); !slices.Contains(things, name) {
+				things = append(things, name)
+			}
+		}
+		if len(kept) < len(d.edges) && len(kept) > 0 {
+			d.first = kept[0].First
+		}
+		d.edges, d.things = kept, things
+	}
+}
+
+// rewriting is the chapter that tells of the writing that a deletion was part of, nil
+// if it was none.
+func (t *teller) rewriting(deletion *provenance.Edge) *chapter {
+	for _, c := range t.chapters {
+		if c.key != "wrote" {
+			continue
+		}
+		for _, e := range c.edges {
+			if e.Verb == provenance.Wrote && e.From == deletion.From && e.To == deletion.To &&
+				!e.Last.Before(deletion.Last) && e.Last.Sub(deletion.First) <= atOnce {
+				return c
+			}
+		}
+	}
+	return nil
 }

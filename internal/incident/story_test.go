@@ -472,6 +472,18 @@ func TestStepsThatTellOneThing(t *testing.T) {
 			l.detect(l.sysmon(13, "ProcessGuid", guid(10), "ProcessId", "1010", "Image", `C:\a.exe`, "EventType", "SetValue",
 				"TargetObject", `HKLM\System\CurrentControlSet\Services\Svc\ImagePath`, "Details", `%%SystemRoot%%\x.exe`), detect.High, "service-persistence")
 		}, []string{`a.exe registered the service Svc, which runs %SystemRoot%\x.exe`}},
+		{"a file that was overwritten, and one that was deleted", func(l *log) {
+			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`), detect.High, "")
+			gone := func(path string) {
+				l.sysmon(23, "ProcessGuid", guid(10), "ProcessId", "1010", "Image", cmd, "TargetFilename", path)
+			}
+			gone(`C:\d\a.exe`)
+			l.write(10, cmd, `C:\d\a.exe`)
+			l.start(11, 10, `C:\d\a.exe`, "a", cmd)
+			l.write(10, cmd, `C:\d\b.exe`)
+			l.start(12, 10, `C:\d\b.exe`, "b", cmd)
+			gone(`C:\d\b.exe`)
+		}, []string{"explorer.exe started cmd.exe", `cmd.exe wrote C:\d\a.exe, C:\d\b.exe`, "cmd.exe started a.exe", "cmd.exe started b.exe", `cmd.exe deleted C:\d\b.exe`}},
 		{"rights that were gained", func(l *log) {
 			l.detect(l.start(10, 1, cmd, "cmd", `C:\Windows\explorer.exe`, "User", `PC\mori`), detect.High, "")
 			l.start(11, 10, `C:\a.exe`, "a", cmd, "User", `pc\MORI`)
