@@ -77,6 +77,7 @@ Exit status: 0 nothing at or above --min-severity, 1 something found,
 		Example: `  ashiato scan C:\Windows\System32\winevt\Logs
   ashiato scan case42.zip --report case42.html --lang ja
   ashiato scan logs/ --rules ~/sigma/rules --min-severity high --format json
+  ashiato scan logs/ --format csv > timeline.csv
   ashiato scan monday/ --state case42.state && ashiato scan tuesday/ --state case42.state --report case42.html
   ashiato scan logs/ --host DESKTOP-7Q2 --since 2026-03-02 --until "2026-03-02 18:00"`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -95,7 +96,7 @@ Exit status: 0 nothing at or above --min-severity, 1 something found,
 	f.processing.add(cmd)
 	fl.StringVar(&f.report, "report", "", "write one self-contained HTML report to this `file`")
 	fl.StringVar(&f.svg, "svg", "", "write one SVG per incident into this `folder`, and beside it the same picture as JSON")
-	fl.StringVar(&f.format, "format", "text", "print this `format`: text, json or ndjson")
+	fl.StringVar(&f.format, "format", "text", "print this `format`: text, json, ndjson or csv (the detections as a timeline for spreadsheets)")
 	fl.StringVar(&f.lang, "lang", "", "`language`: en, ja or ko (default: from the locale)")
 	fl.StringVar(&f.zone, "zone", "UTC", "time `zone` for people: UTC, Local or a name such as Asia/Tokyo")
 	fl.StringVar(&f.since, "since", "", "leave out events before this `time`")
@@ -119,8 +120,8 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.format != "text" && f.format != "json" && f.format != "ndjson" {
-		return withHint(fmt.Errorf("unknown format %q", f.format), "use text, json or ndjson; --report FILE writes HTML and --svg FOLDER the pictures")
+	if !slices.Contains([]string{"text", "json", "ndjson", "csv"}, f.format) {
+		return withHint(fmt.Errorf("unknown format %q", f.format), "use text, json, ndjson or csv; --report FILE writes HTML and --svg FOLDER the pictures")
 	}
 	zone, err := time.LoadLocation(f.zone)
 	if err != nil {
@@ -462,6 +463,8 @@ func writeOutputs(ctx context.Context, stdout io.Writer, doc *report.Document, f
 		err = doc.JSON(out)
 	case "ndjson":
 		err = doc.NDJSON(out)
+	case "csv":
+		err = doc.CSV(out)
 	default:
 		err = doc.Text(out, report.TextOptions{Color: colour(stdout), Width: columns(stdout)})
 	}

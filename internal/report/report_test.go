@@ -3,12 +3,14 @@ package report
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/csv"
 	"encoding/hex"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +98,7 @@ func TestGolden(t *testing.T) {
 			{"html", func(b *bytes.Buffer) error { return d.HTML(b) }},
 			{"json", func(b *bytes.Buffer) error { return d.JSON(b) }},
 			{"ndjson", func(b *bytes.Buffer) error { return d.NDJSON(b) }},
+			{"csv", func(b *bytes.Buffer) error { return d.CSV(b) }},
 		} {
 			var got bytes.Buffer
 			if err := f.write(&got); err != nil {
@@ -232,6 +235,56 @@ func TestManyIncidentsAreListed(t *testing.T) {
 		link := fmt.Sprintf(`href="#%sincident"`, prefix(c.incidents))
 		if strings.Contains(related, link) != (c.incidents <= MaxIncidents) || !strings.Contains(related, "gone") {
 			t.Errorf("%d incidents: the related are %s", c.incidents, related)
+		}
+	}
+}
+
+// TestCSV holds what a spreadsheet makes of hostile values: a reader gets the cells
+// back, in the order of time, and none of them is a formula.
+func TestCSV(t *testing.T) {
+	d := document(i18n.English, all()...)
+	in := d.Incidents[len(d.Incidents)-1]
+	for i, value := range []string{"=cmd|' /c calc'!A1", "+1", "-1", "@SUM(A1)", "a\"b,c\r\nd", "C:\\Windows \\x\u202e", strings.Repeat("x", 40_000)} {
+		p := in.Detections[0]
+		e := *p.Event
+		e.Host, e.Time = value, diagramtest.At(float64(-i))
+		p.Event = &e
+		in.Detections = append(in.Detections, p)
+	}
+	var b bytes.Buffer
+	if err := d.CSV(&b); err != nil {
+		t.Fatal(err)
+	}
+	text, marked := strings.CutPrefix(b.String(), "\uFEFF")
+	if !marked {
+		t.Error("no byte order mark")
+	}
+	rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, inc := range d.Incidents {
+		n += len(inc.Detections)
+	}
+	if len(rows) != n+1 {
+		t.Fatalf("%d rows of %d detections", len(rows)-1, n)
+	}
+	var hosts []string
+	for i, r := range rows[1:] {
+		if i > 0 && r[0] < rows[i][0] {
+			t.Errorf("%s after %s", r[0], rows[i][0])
+		}
+		for _, c := range r {
+			if c != "" && strings.Contains("=+-@", c[:1]) || strings.ContainsAny(c, "\r\n\u202e") || len(c) > 33_000 {
+				t.Errorf("the cell %.60q", c)
+			}
+		}
+		hosts = append(hosts, r[1])
+	}
+	for _, want := range []string{"'=cmd|' /c calc'!A1", "'+1", "'-1", "'@SUM(A1)", "C:\\Windows␠\\x⟨U+202E⟩"} {
+		if !slices.Contains(hosts, want) {
+			t.Errorf("no cell %q", want)
 		}
 	}
 }
