@@ -189,7 +189,7 @@ func (t *textWriter) incident(inc *incident.Incident) {
 		hosts[i] = visible.Text(h)
 	}
 	t.printf("  %s\n", l.T(facts, strings.Join(hosts, ", "), t.span(inc.First, inc.Last), i18n.Number(inc.Score), inc.ID))
-	t.printf("  %s\n", l.T("text.root", l.T("diagram.root."+string(inc.Root.Kind)), t.nodeName(inc, inc.Root.Node), l.T("diagram.confidence."+string(inc.Root.Confidence))))
+	t.printf("  %s\n", t.root(inc))
 	if from := inc.RootAddress(); from != "" {
 		t.printf("    %s\n", l.T("text.root-from", clip(visible.Text(from))))
 	}
@@ -242,6 +242,19 @@ func (t *textWriter) incident(inc *incident.Incident) {
 	if inc.Cut > 0 {
 		t.printf("\n  %s\n", l.Count("text.cut", inc.Cut))
 	}
+}
+
+// root is the incident's root cause. What began before recording did has none that
+// is known, only something that is seen first.
+func (t *textWriter) root(inc *incident.Incident) string {
+	l, name := t.d.Lang, t.nodeName(inc, inc.Root.Node)
+	if inc.Root.Kind != incident.RootBeforeRecord {
+		return l.T("text.root", l.T("diagram.root."+string(inc.Root.Kind)), name, l.T("diagram.confidence."+string(inc.Root.Confidence)))
+	}
+	if n := node(inc, inc.Root.Node); n != nil && n.Kind == provenance.Gap {
+		name = l.T("text.root.gap", name, l.T("diagram.reason."+n.Reason))
+	}
+	return l.T("text.root.unseen", name)
 }
 
 // title is the incident's title in the document's language.
