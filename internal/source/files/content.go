@@ -135,6 +135,9 @@ func (zeroReader) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// maxKind bounds the folder and extension of members that are told of by them.
+const maxKind = 4 << 10
+
 // unknown reports content that is not read here.
 func (s *scanner) unknown(c content, head []byte) {
 	what := foreign(head)
@@ -149,7 +152,7 @@ func (s *scanner) unknown(c content, head []byte) {
 	}
 	folder, name := split(c.label)
 	if kind := folder + "*" + path.Ext(name); c.label != s.in.label && !s.kinds[kind] {
-		if len(s.kinds) >= maxGroups { // one Problem of them all
+		if len(s.kinds) >= maxGroups || len(kind) > maxKind { // one Problem of them all
 			folder, name = s.in.label+"!", "*"
 		} else {
 			if s.kinds == nil {
@@ -158,7 +161,7 @@ func (s *scanner) unknown(c content, head []byte) {
 			s.kinds[kind] = true
 		}
 	}
-	s.result.skipped = append(s.result.skipped, skippedFile{folder: folder, name: name})
+	s.result.skipped.add(folder, name, "")
 }
 
 // foreign names containers that may hold logs but are not opened here.

@@ -124,14 +124,15 @@ func Scan(ctx context.Context, paths []string, opt Options, h source.Handler) (s
 
 	var stats source.Stats
 	problems := w.problems
-	var skipped []skippedFile
-	skipped = append(skipped, w.skipped...)
+	skipped := w.skipped
 	for i := range results {
 		stats.Add(results[i].stats)
 		problems = append(problems, results[i].problems...)
-		skipped = append(skipped, results[i].skipped...)
+		for g, n := range results[i].skipped {
+			skipped.merge(g, n)
+		}
 	}
-	problems = append(problems, mergeSkipped(skipped)...)
+	problems = append(problems, skipped.problems()...)
 	slices.SortFunc(problems, compareProblems)
 	return stats, problems
 }
@@ -150,34 +151,52 @@ func compareProblems(a, b source.Problem) int {
 type result struct {
 	stats    source.Stats
 	problems []source.Problem
-	skipped  []skippedFile
+	skipped  skippedFiles
 }
 
-// skippedFile is a file of another kind inside a folder or archive.
-type skippedFile struct {
+// skippedGroup is what skipped files of a folder have in common: one Problem tells
+// of them all.
+type skippedGroup struct {
 	folder string // with its separator
-	name   string
-	what   string // why, if more is known than that it is of another kind
+	ext    string // in lower case
+	what   string // why, if more is known than that they are of another kind
 }
 
-// mergeSkipped makes one Problem of the skipped files of a folder that have the
-// same extension and reason.
-func mergeSkipped(files []skippedFile) []source.Problem {
-	type group struct{ folder, ext, what string }
-	counts := map[group][]string{}
-	for _, f := range files {
-		g := group{f.folder, strings.ToLower(path.Ext(f.name)), f.what}
-		counts[g] = append(counts[g], f.name)
+// skippedFiles are files of other kinds inside folders and archives. Only their
+// number is kept, as an archive may hold millions.
+type skippedFiles map[skippedGroup]skippedNames
+
+type skippedNames struct {
+	first string
+	count int
+}
+
+func (s *skippedFiles) add(folder, name, what string) {
+	s.merge(skippedGroup{folder, strings.ToLower(path.Ext(name)), what}, skippedNames{name, 1})
+}
+
+func (s *skippedFiles) merge(g skippedGroup, n skippedNames) {
+	if *s == nil {
+		*s = skippedFiles{}
 	}
+	if have, ok := (*s)[g]; ok {
+		n = skippedNames{have.first, have.count + n.count}
+	}
+	(*s)[g] = n
+}
+
+// problems makes one Problem of the files of a folder that have the same extension
+// and reason.
+func (s skippedFiles) problems() []source.Problem {
 	var problems []source.Problem
-	for g, names := range counts {
-		p := source.Problem{File: g.folder + names[0], Kind: source.Skipped, Offset: -1, Count: len(names), Detail: g.what}
+	for g, n := range s {
+		p := source.Problem{File: g.folder + n.first, Kind: source.Skipped, Offset: -1, Count: n.count, Detail: g.what}
 		if g.what == "" {
 			p.Detail = "not an event log"
 		}
-		if len(names) > 1 {
+		if n.count > 1 {
 			p.File = g.folder + "*" + g.ext
-			p.Detail = fmt.Sprintf("%d files: %s", len(names), p.Detail)
+			p.Detail = fmt.Sprintf("%d files: %s", n.count, p.Detail)
 		}
 		problems = append(problems, p)
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"ashiato/internal/source"
@@ -25,18 +26,36 @@ type walker struct {
 	ctx      context.Context
 	inputs   []input
 	problems []source.Problem
-	skipped  []skippedFile
+	skipped  skippedFiles
 	files    identities
 	folders  identities
 }
 
 // identities is a set of files by identity, whatever their names. Candidates are
 // found by size and time, and os.SameFile decides.
-type identities map[[2]int64][]fs.FileInfo
+type identities map[likeness][]fs.FileInfo
+
+// likeness is what files that are the same have in common. Where the system tells
+// the number of a file's inode, hardly any others do, so that a folder of very many
+// files of one size and time does not take the square of their number.
+type likeness struct {
+	size, time int64
+	inode      uint64
+}
+
+func likenessOf(info fs.FileInfo) likeness {
+	l := likeness{size: info.Size(), time: info.ModTime().UnixNano()}
+	if system := reflect.Indirect(reflect.ValueOf(info.Sys())); system.Kind() == reflect.Struct {
+		if inode := system.FieldByName("Ino"); inode.CanUint() {
+			l.inode = inode.Uint()
+		}
+	}
+	return l
+}
 
 // add reports whether info was not in the set.
 func (s identities) add(info fs.FileInfo) bool {
-	key := [2]int64{info.Size(), info.ModTime().UnixNano()}
+	key := likenessOf(info)
 	for _, other := range s[key] {
 		if os.SameFile(info, other) {
 			return false
@@ -96,7 +115,7 @@ func (w *walker) visit(path string, named bool, around []fs.FileInfo) {
 		})
 	default:
 		folder, name := split(label(path))
-		w.skipped = append(w.skipped, skippedFile{folder, name, describe(info.Mode()) + " is not opened"})
+		w.skipped.add(folder, name, describe(info.Mode())+" is not opened")
 	}
 }
 

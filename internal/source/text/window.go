@@ -272,6 +272,9 @@ func (w *Window) SkipLine() {
 // DecodeHead returns the first bytes of an input as UTF-8, for sniffing: without
 // a byte order mark, and decoded if they are UTF-16.
 func DecodeHead(head []byte) []byte {
+	if !bytes.HasPrefix(head, []byte{0xFF, 0xFE}) && !bytes.HasPrefix(head, []byte{0xFE, 0xFF}) {
+		return bytes.TrimPrefix(head, []byte{0xEF, 0xBB, 0xBF}) // millions of small files are looked at
+	}
 	w := NewWindow(bytes.NewReader(head), firstSize)
 	_ = w.More() // an empty head has no bytes
 	return w.Bytes()
