@@ -106,10 +106,9 @@ Exit status: 0 nothing found, 1 something found or a check failed,
 		Example: `  ashiato scan C:\Windows\System32\winevt\Logs --report report.html
   ashiato scan evidence.zip --rules ~/sigma/rules --lang ja
   ashiato rules list`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Version:           built(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       built(),
 	}
 	root.SetVersionTemplate("ashiato {{.Version}}\n")
 	root.SetOut(stdout)
@@ -125,7 +124,29 @@ Exit status: 0 nothing found, 1 something found or a check failed,
 		"{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", // group
 		".LocalFlags.FlagUsages", "flagUsages .LocalFlags", ".InheritedFlags.FlagUsages", "flagUsages .InheritedFlags",
 	).Replace(root.UsageTemplate()))
-	return group(root, newScan(), newRules(), newScenario(), newBench(), newVersion())
+	group(root, newScan(), newRules(), newScenario(), newBench(), newVersion())
+	completeWords(root)
+	return root
+}
+
+// completeWords lets the shell complete the words of flags that take one of a few.
+func completeWords(cmd *cobra.Command) {
+	for flag, words := range map[string][]string{
+		"lang": {"en", "ja", "ko"}, "min-severity": {"informational", "low", "medium", "high", "critical"},
+		"filter-polarity": {"as-written", "suppress"}, "to": {"ndjson", "evtx", "xml"}, "sort": {"hits", "records", "cost", "total"},
+		"format": {"text", "json", "ndjson", "csv"},
+	} {
+		if flag == "format" && cmd.Name() != "scan" {
+			words = words[:2]
+		}
+		if cmd.Flags().Lookup(flag) != nil {
+			// It fails only for a flag that is not there, or twice.
+			_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		completeWords(sub)
+	}
 }
 
 // group makes cmd a command that only has subcommands: alone it shows its help,
