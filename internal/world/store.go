@@ -13,7 +13,8 @@ import (
 
 // store is what is kept of one host's records.
 type store struct {
-	key string // match form of the host's name
+	key     string   // match form of the host's name
+	spelled []string // its names in World.spellings, under World.mu
 
 	mu       sync.Mutex
 	buffer   []byte

@@ -133,8 +133,11 @@ func (w *World) store(host string, create bool) *store {
 		heap.Push(&w.ranked, s)
 	}
 	if w.spelled.Load() < maxHostSpellings && len(host) <= maxSpelling {
-		w.spelled.Add(1)
-		w.spellings.Store(strings.Clone(host), s)
+		name := strings.Clone(host)
+		if _, known := w.spellings.LoadOrStore(name, s); !known {
+			w.spelled.Add(1)
+			s.spelled = append(s.spelled, name)
+		}
 	}
 	return s
 }
@@ -389,13 +392,11 @@ func (w *World) makeRoom(key string) bool {
 	}
 	s := heap.Pop(&w.ranked).(*store)
 	delete(w.stores, s.key)
-	w.spellings.Range(func(name, of any) bool {
-		if of == s {
-			w.spellings.Delete(name)
-			w.spelled.Add(-1)
-		}
-		return true
-	})
+	for _, name := range s.spelled {
+		w.spellings.Delete(name)
+	}
+	w.spelled.Add(-int64(len(s.spelled)))
+	s.spelled = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.evicted = true
