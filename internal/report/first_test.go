@@ -175,12 +175,20 @@ func TestWhoIsNamedAtTheHead(t *testing.T) {
 	b.Edge(p, provenance.Started, q, 2, 2)
 	b.Edge(p, provenance.Started, context, 3, 0)
 	b.Incident.Impact.Running = []provenance.NodeID{q, p}
-	inc := b.Finish(logon, incident.RootRemoteLogon).Incident
+	c := b.Finish(logon, incident.RootRemoteLogon)
+	inc := c.Incident
 	if got, want := accounts(inc), (named{[]string{"guest", `CORP\adm`, `NT AUTHORITY\SYSTEM`}, 0}); !slices.Equal(got.Names, want.Names) || got.More != 0 {
 		t.Errorf("accounts %+v, want %+v", got, want)
 	}
 	if got := running(inc); !slices.Equal(got.Names, []string{"p.exe (7)", "q.exe (9)"}) || got.More != 0 {
 		t.Errorf("running %+v", got)
+	}
+	var text bytes.Buffer
+	if err := document(i18n.English, c).Text(&text, TextOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "2 processes without a recorded end: p.exe (7), q.exe (9)"; !strings.Contains(text.String(), want) {
+		t.Errorf("the text lacks %q:\n%s", want, text.String())
 	}
 	if got := firstOf([]string{"1", "2", "3", "4", "5", "6"}); len(got.Names) != maxNamed || got.More != 2 {
 		t.Errorf("%+v", got)

@@ -181,10 +181,13 @@ func (t *textWriter) impact(inc *incident.Incident) {
 		for _, c := range []struct {
 			key string
 			n   int
-		}{{"impact.dropped", len(m.Dropped)}, {"impact.hidden", len(m.Hidden)}, {"impact.running.count", len(m.Running)}} {
+		}{{"impact.dropped", len(m.Dropped)}, {"impact.hidden", len(m.Hidden)}} {
 			if c.n > 0 {
 				t.printf("  - %s\n", l.Count(c.key, c.n))
 			}
+		}
+		if len(m.Running) > 0 {
+			t.printf("  - %s "+fold.Here+"%s\n", l.T("text.label", l.Count("impact.running.count", len(m.Running))), t.list(running(inc)))
 		}
 	}
 	if cut := t.d.cut(inc); len(cut) > 0 {
@@ -203,6 +206,18 @@ func (t *textWriter) impact(inc *incident.Incident) {
 			t.printf("       "+fold.Here+"%s\n", t.paint(dim, l.T("cut.running")))
 		}
 	}
+}
+
+// list writes names behind each other, and how many there are beyond them.
+func (t *textWriter) list(n named) string {
+	names := make([]string, 0, len(n.Names)+1)
+	for _, name := range n.Names {
+		names = append(names, visible.Text(name))
+	}
+	if n.More > 0 {
+		names = append(names, t.d.Lang.T("diagram.more", i18n.Number(n.More)))
+	}
+	return strings.Join(names, ", ")
 }
 
 // change says in words what became of an earlier incident.
