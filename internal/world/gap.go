@@ -2,6 +2,7 @@ package world
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -116,7 +117,10 @@ func (w *World) resolveGaps() {
 			w.gaps = append(w.gaps, Gap{Host: s.span.name, Reason: "state-limit", From: s.span.first, To: s.span.last, Count: n})
 		}
 	}
-	stopped := map[string]int{} // host → index of the open gap
+	// Sensors that stopped, by host and log, with the index of the open gap: that one
+	// of two starts says nothing of the other. One that stops again was not started in
+	// between, as far as is known.
+	stopped := map[[2]string]int{}
 	for _, r := range w.records {
 		g := Gap{Host: r.Host, Channel: r.Channel, From: r.Time, To: r.Time, Evidence: []event.EvidenceRef{r.Ref}}
 		switch r.Kind {
@@ -127,15 +131,19 @@ func (w *World) resolveGaps() {
 			g.Reason = "sensor-loss"
 		case event.SensorState:
 			state := strings.ToLower(r.Get("State"))
+			sensor := [2]string{HostKey(r.Host), strings.ToLower(r.Channel)}
+			i, open := stopped[sensor]
 			switch {
+			case strings.Contains(state, "stop") && open:
+				continue
 			case strings.Contains(state, "stop"):
 				g.Reason, g.To = "sensor-stopped", time.Time{}
-				stopped[HostKey(r.Host)] = len(w.gaps)
+				stopped[sensor] = len(w.gaps)
 			case strings.Contains(state, "start"):
-				if i, open := stopped[HostKey(r.Host)]; open {
+				if open {
 					w.gaps[i].To = r.Time
 					w.gaps[i].Evidence = append(w.gaps[i].Evidence, r.Ref)
-					delete(stopped, HostKey(r.Host))
+					delete(stopped, sensor)
 				}
 				continue
 			case r.ID == 16:
@@ -149,7 +157,19 @@ func (w *World) resolveGaps() {
 		w.gaps = append(w.gaps, g)
 	}
 	slices.SortFunc(w.gaps, CompareGaps)
+	w.gapsOf = map[string][]Gap{}
+	for _, g := range w.gaps {
+		if g.Reason != "record-hole" {
+			k := HostKey(g.Host)
+			w.gapsOf[k] = append(w.gapsOf[k], g)
+		}
+	}
+	for _, list := range w.gapsOf { // whose host may have several spellings
+		slices.SortFunc(list, compareByTime)
+	}
 }
+
+func compareByTime(a, b Gap) int { return cmp.Or(a.From.Compare(b.From), CompareGaps(a, b)) }
 
 // CompareGaps orders gaps by host, time and reason, and then by the rest.
 func CompareGaps(a, b Gap) int {
@@ -201,24 +221,85 @@ func (w *World) Gaps() []Gap {
 	return w.gaps
 }
 
-// GapsWithin returns the gaps of a host that touch the span from–to.
+// Bounds of GapsWithin: how many gaps it tells one by one, and how many records it
+// cites of those it tells as one.
+const (
+	maxWithin      = 256
+	maxWithinCited = 8
+)
+
+// GapsWithin returns the gaps of a host that touch the span from–to. If those are
+// very many, it tells all of one reason and log as one, from the first to the last:
+// each of many incidents with all of many gaps would be the square.
 func (w *World) GapsWithin(host string, from, to time.Time) []Gap {
 	w.resolve()
 	var found []Gap
+	key := HostKey(host)
 	for k := range w.holes {
-		if k.host != HostKey(host) {
+		if k.host != key {
 			continue
 		}
 		if g, ok := w.holesOf(k, from, to); ok {
 			found = append(found, g)
 		}
 	}
-	for _, g := range w.gaps {
-		if g.Reason == "record-hole" || HostKey(g.Host) != HostKey(host) || g.From.After(to) || !g.To.IsZero() && g.To.Before(from) {
-			continue
+	all := w.gapsOf[key]
+	if end, _ := slices.BinarySearchFunc(all, to, func(g Gap, to time.Time) int {
+		if g.From.After(to) {
+			return 1
 		}
-		found = append(found, g)
+		return -1
+	}); end < len(all) {
+		all = all[:end]
+	}
+	touching := func(yield func(*Gap) bool) {
+		for i := range all {
+			if g := &all[i]; (g.To.IsZero() || !g.To.Before(from)) && !yield(g) {
+				return
+			}
+		}
+	}
+	n := 0
+	for range touching {
+		n++
+	}
+	switch {
+	case n <= maxWithin:
+		for g := range touching {
+			found = append(found, *g)
+		}
+	default:
+		found = append(found, together(touching)...)
 	}
 	slices.SortFunc(found, CompareGaps)
 	return found
+}
+
+// together makes one gap of all of one reason and log.
+func together(gaps iter.Seq[*Gap]) []Gap {
+	var all []Gap
+	at := map[[2]string]int{}
+	for g := range gaps {
+		k := [2]string{g.Reason, g.Channel}
+		i, known := at[k]
+		if !known && len(all) >= maxWithin { // of very many logs
+			k[1] = ""
+			i, known = at[k]
+		}
+		if !known {
+			at[k] = len(all)
+			all = append(all, *g)
+			all[at[k]].Channel = k[1]
+			continue
+		}
+		one := &all[i]
+		one.Count += g.Count
+		if !one.To.IsZero() && (g.To.IsZero() || g.To.After(one.To)) {
+			one.To = g.To
+		}
+		if len(one.Evidence) < maxWithinCited {
+			one.Evidence = slices.Concat(one.Evidence, g.Evidence)
+		}
+	}
+	return all
 }

@@ -81,6 +81,7 @@ type World struct {
 	deviceMounts map[string]deviceMount
 	stated       map[string][]*Mount // host|device name → the attachments of which the sensor says so
 	gaps         []Gap
+	gapsOf       map[string][]Gap // by match form of the host's name, by time, without holes
 	holes        map[logKey][]hole
 	services     []*Service // nil until they are asked for
 	tasks        []*Task    // likewise
@@ -493,6 +494,7 @@ func (w *World) reset() {
 	w.plans, w.records = nil, nil
 	w.processes, w.byKey, w.byGUID, w.byStart, w.byPID, w.starts = nil, nil, nil, nil, nil, nil
 	w.volumes, w.mounts, w.devices, w.deviceMounts, w.stated, w.gaps, w.holes = nil, nil, nil, nil, nil, nil, nil
+	w.gapsOf = nil
 	w.services, w.tasks = nil, nil
 }
 
