@@ -1,10 +1,14 @@
 package main
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/mattn/go-runewidth"
+
+	"ashiato/internal/i18n"
 )
 
 func TestTable(t *testing.T) {
@@ -34,6 +38,24 @@ func TestTable(t *testing.T) {
 		}
 		if b.String() != c.want {
 			t.Errorf("at %d columns\n%s\nwant\n%s", c.width, b.String(), c.want)
+		}
+	}
+}
+
+// TestNotesHaveWords holds that whatever note package sigma makes of a value has a
+// text.
+func TestNotesHaveWords(t *testing.T) {
+	source, err := os.ReadFile("../../internal/sigma/explain.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := regexp.MustCompile(`v\.Note = (?:"", 0, )?"([^"]+)"(\s\+)?|v\.Near, v\.Of, v\.Note = "", 0, "([^"]+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(notes) < 8 {
+		t.Fatalf("%d notes found", len(notes))
+	}
+	for _, m := range notes {
+		if note := m[1] + m[3]; m[2] == "" && !i18n.Korean.Has("explain.note."+note) {
+			t.Errorf("no text for %q", note)
 		}
 	}
 }

@@ -18,6 +18,8 @@ import (
 
 	"ashiato/internal/diagram"
 	"ashiato/internal/event"
+	"ashiato/internal/fold"
+	"ashiato/internal/i18n"
 	"ashiato/internal/normalize"
 	"ashiato/internal/ruleset"
 	"ashiato/internal/sigma"
@@ -67,6 +69,10 @@ Exit status: 0 the rule holds (for one of the events), 1 it does not,
 				"as in `ashiato rules explain my-rule.yml logs/Security.evtx#12`; a name with blanks needs quotes")
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			lang, err := language(f.lang)
+			if err != nil {
+				return err
+			}
 			if format != "text" && format != "json" {
 				return withHint(fmt.Errorf("--format %q: unknown", format), "use text or json")
 			}
@@ -123,7 +129,7 @@ Exit status: 0 the rule holds (for one of the events), 1 it does not,
 					if i > 0 {
 						fmt.Fprintln(cmd.OutOrStdout())
 					}
-					docs[i].print(cmd.OutOrStdout(), ordinal > 0, set.Options.Placeholders)
+					docs[i].print(cmd.OutOrStdout(), lang, ordinal > 0, set.Options.Placeholders)
 				}
 			}
 			if err == nil && !held {
@@ -133,6 +139,7 @@ Exit status: 0 the rule holds (for one of the events), 1 it does not,
 		},
 	}
 	f.add(cmd)
+	addLang(cmd, &f.lang)
 	cmd.Flags().IntVar(&nearest, "nearest", 3, "without #N, explain this `many` of the nearest events")
 	cmd.Flags().StringVar(&format, "format", "text", "print this `format`: text or json")
 	return cmd
@@ -428,61 +435,63 @@ func shown(s string) string {
 	return "'" + visible.Text(s) + "'" + cut
 }
 
-func (d *explainedDoc) print(out io.Writer, single bool, placeholders map[string][]string) {
-	fmt.Fprintf(out, "rule   %s (%s:%d), %s\n", visible.Text(d.Rule), visible.Text(d.File), d.Line, visible.Text(d.LogSource))
+func (d *explainedDoc) print(out io.Writer, lang i18n.Lang, single bool, placeholders map[string][]string) {
+	source := visible.Text(d.LogSource)
+	fmt.Fprintln(out, lang.T("explain.rule", visible.Text(d.Rule), visible.Text(d.File)+":"+strconv.Itoa(d.Line), source))
 	if !single {
 		switch {
 		case d.OfLogSource == 0:
-			fmt.Fprintf(out, "no event of the log source %s was read, so the rule has nothing to look at\n", visible.Text(d.LogSource))
+			fmt.Fprintln(out, lang.T("explain.none", source))
 		case d.Considered < d.OfLogSource:
-			fmt.Fprintf(out, "the first %d of %d events of the log source were tried; the nearest follow\n", d.Considered, d.OfLogSource)
+			fmt.Fprintln(out, lang.T("explain.first", i18n.Number(int(d.Considered)), i18n.Number(int(d.OfLogSource))))
 		default:
-			fmt.Fprintf(out, "%d events of the log source were tried; the nearest follow\n", d.Considered)
+			fmt.Fprintln(out, lang.T("explain.tried", i18n.Number(int(d.Considered))))
 		}
 	}
 	for _, x := range d.Events {
 		e, ex := x.event, x.explanation
-		fmt.Fprintf(out, "\nevent  %s, record %d, %s, %s, %s %d\n", visible.Text(e.Ref.File), e.Ref.RecordID,
-			e.Time.UTC().Format("2006-01-02 15:04:05Z"), visible.Text(e.Host), visible.Text(e.Channel), e.ID)
+		fmt.Fprintf(out, "\n%s\n", lang.T("explain.event", visible.Text(e.Ref.File), strconv.FormatUint(e.Ref.RecordID, 10),
+			e.Time.UTC().Format("2006-01-02 15:04:05Z"), visible.Text(e.Host), visible.Text(e.Channel), strconv.FormatUint(uint64(e.ID), 10)))
 		switch {
 		case ex.Holds:
-			fmt.Fprintln(out, "the rule holds")
+			fmt.Fprintln(out, lang.T("explain.holds"))
 		case !ex.Source && ex.Distance == 0:
-			fmt.Fprintf(out, "the rule does not hold: its condition does, but the event is not of the log source %s\n", visible.Text(d.LogSource))
+			fmt.Fprintln(out, lang.T("explain.source-only", source))
 		case !ex.Source:
-			fmt.Fprintf(out, "the rule does not hold: the event is not of the log source %s\n", visible.Text(d.LogSource))
+			fmt.Fprintln(out, lang.T("explain.source", source))
 		default:
-			fmt.Fprintf(out, "the rule does not hold: %d of its fields would have to be different\n", ex.Distance)
+			fmt.Fprintln(out, lang.T("explain.distance", i18n.Number(ex.Distance)))
 		}
 		if ex.Distance > 0 {
 			for i, it := range ex.Decisive {
 				if i == maxListed {
-					fmt.Fprintf(out, "  and %d more\n", len(ex.Decisive)-i)
+					fmt.Fprintf(out, "  %s\n", lang.Count("text.more", len(ex.Decisive)-i))
 					break
 				}
-				fmt.Fprintf(out, "  line %d: %s\n", it.Line, itemKey(it))
+				fmt.Fprintf(out, "  %s\n", lang.T("explain.line", strconv.Itoa(it.Line), itemKey(it, lang)))
 			}
 		}
 		fmt.Fprintln(out)
-		p := stepPrinter{out: out, left: maxSteps, placeholders: placeholders}
+		p := stepPrinter{out: out, lang: lang, left: maxSteps, placeholders: placeholders}
 		for _, s := range ex.Conditions {
 			p.step(s, 0, "")
 		}
 		if p.left < 0 {
-			fmt.Fprintf(out, "… the rest is left out (--format json has more)\n")
+			fmt.Fprintln(out, lang.T("explain.rest"))
 		}
 	}
 }
 
-func itemKey(it *sigma.ItemStep) string {
+func itemKey(it *sigma.ItemStep, lang i18n.Lang) string {
 	if it.Field == "" {
-		return "keywords" + visible.Text(it.Key)
+		return lang.T("explain.keywords") + visible.Text(it.Key)
 	}
 	return visible.Text(it.Key)
 }
 
 type stepPrinter struct {
 	out          io.Writer
+	lang         i18n.Lang
 	left         int
 	placeholders map[string][]string
 }
@@ -502,27 +511,29 @@ func (p *stepPrinter) stands(it *sigma.ItemStep, depth int) {
 			texts = append(texts, shown(v))
 		}
 		if more := len(values) - len(texts); more > 0 {
-			texts = append(texts, fmt.Sprintf("and %d more", more))
+			texts = append(texts, p.lang.Count("text.more", more))
 		}
-		p.note(depth, "%%%s%% stands for %s", visible.Text(name), strings.Join(texts, ", "))
+		p.note(depth, p.lang.T("explain.stands", visible.Text(name), strings.Join(texts, ", ")))
 	}
 }
 
-func (p *stepPrinter) line(holds bool, depth int, format string, args ...any) {
+func (p *stepPrinter) line(holds bool, depth int, text string) {
+	mark := p.lang.T("explain.no")
+	if holds {
+		mark = p.lang.T("explain.yes")
+	}
+	p.print(mark, depth, text)
+}
+
+func (p *stepPrinter) note(depth int, text string) { p.print("", depth, text) }
+
+// print prints a line of the condition behind the column that says what holds.
+func (p *stepPrinter) print(mark string, depth int, text string) {
 	if p.left--; p.left < 0 {
 		return
 	}
-	mark := "no "
-	if holds {
-		mark = "yes"
-	}
-	fmt.Fprintf(p.out, "%s  %s%s\n", mark, strings.Repeat("  ", min(depth, 20)), fmt.Sprintf(format, args...))
-}
-
-func (p *stepPrinter) note(depth int, format string, args ...any) {
-	if p.left--; p.left >= 0 {
-		fmt.Fprintf(p.out, "     %s%s\n", strings.Repeat("  ", min(depth, 20)), fmt.Sprintf(format, args...))
-	}
+	width := max(fold.Width(p.lang.T("explain.yes")), fold.Width(p.lang.T("explain.no")))
+	fmt.Fprintf(p.out, "%s  %s%s\n", mark+strings.Repeat(" ", width-fold.Width(mark)), strings.Repeat("  ", min(depth, 20)), text)
 }
 
 func (p *stepPrinter) step(s *sigma.Step, depth int, inside string) {
@@ -537,8 +548,7 @@ func (p *stepPrinter) step(s *sigma.Step, depth int, inside string) {
 		p.item(s, depth, name)
 		return
 	}
-	words := map[string]string{"and": "all of", "or": "one of", "not": "not"}
-	p.line(s.Holds, depth, "%s%s", name, words[s.Op])
+	p.line(s.Holds, depth, name+p.lang.T("explain."+s.Op))
 	if s.Search != "" {
 		inside = s.Search
 	}
@@ -553,31 +563,31 @@ func (p *stepPrinter) step(s *sigma.Step, depth int, inside string) {
 func (p *stepPrinter) item(s *sigma.Step, depth int, name string) {
 	it := s.Item
 	if len(it.Values) == 1 {
-		p.line(it.Holds, depth, "%s%s %s", name, itemKey(it), shown(it.Values[0].Text))
+		p.line(it.Holds, depth, name+itemKey(it, p.lang)+" "+shown(it.Values[0].Text))
 	} else {
-		how := "one of"
+		how := "explain.one-of"
 		if it.All {
-			how = "all of"
+			how = "explain.all-of"
 		}
-		p.line(it.Holds, depth, "%s%s, %s %d values", name, itemKey(it), how, len(it.Values))
+		p.line(it.Holds, depth, name+p.lang.T(how, itemKey(it, p.lang), i18n.Number(len(it.Values))))
 	}
 	p.stands(it, depth+1)
 	if it.Field != "" && it.FoundCount == 0 {
-		p.note(depth+1, "the event has no field %s", visible.Text(it.Field))
+		p.note(depth+1, p.lang.T("explain.no-field", visible.Text(it.Field)))
 	}
 	for _, f := range it.Found {
 		if it.Field == "" {
-			p.note(depth+1, "found in %s: %s", visible.Text(f.Name), shown(f.Value))
+			p.note(depth+1, p.lang.T("explain.found", visible.Text(f.Name), shown(f.Value)))
 		} else {
-			p.note(depth+1, "the event has %s", shown(f.Value))
+			p.note(depth+1, p.lang.T("explain.has", shown(f.Value)))
 		}
 	}
 	if more := it.FoundCount - len(it.Found); more > 0 {
-		p.note(depth+1, "and %d more", more)
+		p.note(depth+1, p.lang.Count("text.more", more))
 	}
 	if len(it.Values) == 1 {
-		if t := nearness(&it.Values[0], it); t != "" {
-			p.note(depth+1, "%s", t)
+		if t := p.nearness(&it.Values[0], it); t != "" {
+			p.note(depth+1, t)
 		}
 		return
 	}
@@ -595,25 +605,31 @@ func (p *stepPrinter) item(s *sigma.Step, depth int, name string) {
 				continue
 			}
 		}
-		t := nearness(v, it)
+		t := p.nearness(v, it)
 		if t != "" {
 			t = "; " + t
 		}
-		p.line(v.Holds, depth+1, "%s%s", shown(v.Text), t)
+		p.line(v.Holds, depth+1, shown(v.Text)+t)
 	}
 	if failed > maxListed {
-		p.note(depth+1, "and %d more that do not hold", failed-maxListed)
+		p.note(depth+1, p.lang.T("explain.more-fail", i18n.Number(failed-maxListed)))
 	}
 }
 
-func nearness(v *sigma.ValueStep, it *sigma.ItemStep) string {
+func (p *stepPrinter) nearness(v *sigma.ValueStep, it *sigma.ItemStep) string {
 	switch {
 	case v.Holds, it.FoundCount == 0:
 		return ""
 	case v.Note != "":
+		if name, ok := strings.CutPrefix(v.Note, "the event has no field "); ok {
+			return p.lang.T("explain.no-field", visible.Text(name))
+		}
+		if key := "explain.note." + v.Note; p.lang.Has(key) {
+			return p.lang.T(key)
+		}
 		return visible.Text(v.Note)
 	case v.Near != "":
-		return fmt.Sprintf("nearest: %s (%d of %d characters)", shown(v.Near), utf8.RuneCountInString(v.Near), v.Of)
+		return p.lang.T("explain.nearest", shown(v.Near), i18n.Number(utf8.RuneCountInString(v.Near)), i18n.Number(v.Of))
 	}
 	return ""
 }
