@@ -34,8 +34,9 @@ type chapter struct {
 	latest time.Time // likewise
 	count  int
 	nodes  map[provenance.NodeID]bool
-	acts   []string // behaviours
-	alerts []int    // indexes of the detections it tells of, as found
+	acts   []string    // behaviours
+	index  *placeIndex // of things; see reached
+	alerts []int       // indexes of the detections it tells of, as found
 }
 
 // storyGap is how far apart two doings of one kind by one actor may be and still
@@ -807,16 +808,68 @@ func (c *chapter) has(behaviours ...string) bool {
 // reached adds where a process connected to; a name looked up on the way is
 // part of it.
 func (c *chapter) reached(name string, connected bool) {
-	for n, have := range c.things {
-		if have == name || strings.HasPrefix(have, name+" (") {
-			return
+	if c.index == nil || c.index.of != len(c.things) {
+		c.index = &placeIndex{exact: map[string]int{}, begins: map[string]int{}}
+		for n, have := range c.things {
+			c.index.put(n, have)
 		}
-		if connected && strings.HasPrefix(name, have+" (") {
-			c.things[n] = name
+	}
+	same, known := c.index.exact[name]
+	if n, ok := c.index.begins[name]; ok && (!known || n < same) {
+		same, known = n, true
+	}
+	if connected {
+		shorter := -1
+		for _, begin := range beginnings(name) {
+			if n, ok := c.index.exact[begin]; ok && (shorter < 0 || n < shorter) {
+				shorter = n
+			}
+		}
+		if shorter >= 0 && (!known || shorter < same) {
+			delete(c.index.exact, c.things[shorter])
+			c.things[shorter] = name
+			c.index.put(shorter, name)
 			return
 		}
 	}
-	c.things = append(c.things, name)
+	if !known {
+		c.things = append(c.things, name)
+		c.index.put(len(c.things)-1, name)
+	}
+}
+
+// placeIndex finds places among many, "address (name)", by what they are and by how
+// they begin.
+type placeIndex struct {
+	of            int // how many places there are
+	exact, begins map[string]int
+}
+
+func (x *placeIndex) put(n int, place string) {
+	note := func(m map[string]int, k string) {
+		if have, ok := m[k]; !ok || n < have {
+			m[k] = n
+		}
+	}
+	note(x.exact, place)
+	for _, begin := range beginnings(place) {
+		note(x.begins, begin)
+	}
+	x.of = max(x.of, n+1)
+}
+
+// beginnings are what stands before the first few brackets of a place.
+func beginnings(place string) (all []string) {
+	const most = 4
+	for at := 0; len(all) < most; {
+		i := strings.Index(place[at:], " (")
+		if i < 0 {
+			break
+		}
+		all = append(all, place[:at+i])
+		at += i + 1
+	}
+	return all
 }
 
 // list writes the things of a sentence, the first few by name.
