@@ -71,8 +71,12 @@ type Seen struct {
 	First, Last time.Time
 }
 
-// maxHostNames bounds the names of hosts that Seen lists.
-const maxHostNames = 1 << 17
+// maxHostNames bounds the names of hosts that Seen lists, and maxHostName how much
+// of each: no host has a longer one.
+const (
+	maxHostNames = 1 << 17
+	maxHostName  = 255
+)
 
 // New returns an Analysis of nothing yet.
 func New(opt Options) *Analysis {
@@ -146,8 +150,8 @@ func (a *Analysis) Add(batch []*event.Event) {
 		if e.Flags&(event.BadChecksum|event.Carved) != 0 {
 			continue // what damage may have invented does not widen the picture
 		}
-		if e.Host != "" && !a.hosts[e.Host] && len(a.hosts) < maxHostNames {
-			a.hosts[strings.Clone(e.Host)] = true
+		if name := e.Host[:min(len(e.Host), maxHostName)]; name != "" && !a.hosts[name] && len(a.hosts) < maxHostNames {
+			a.hosts[strings.Clone(name)] = true
 		}
 		if a.seen.First.IsZero() || e.Time.Before(a.seen.First) {
 			a.seen.First = e.Time

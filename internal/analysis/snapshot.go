@@ -36,11 +36,11 @@ var (
 
 // Bounds of what Restore reads.
 const (
-	maxNote   = 16 << 20 // bytes of the caller's part
-	maxHead   = 64 << 20 // bytes of the part about what was seen
-	maxEvent  = 64 << 20 // bytes of one event with its detections
-	maxFound  = 1 << 28  // events with detections
-	maxSecond = 1 << 45  // seconds from 1970 of any time, a million years
+	maxNote   = 16 << 20  // bytes of the caller's part
+	maxHead   = 512 << 20 // bytes of the part about what was seen
+	maxEvent  = 4 << 30   // bytes of one event with its detections, each of which has its values
+	maxFound  = 1 << 28   // events with detections
+	maxSecond = 1 << 45   // seconds from 1970 of any time, a million years
 )
 
 // Snapshot writes the whole state: what the joins keep, what correlations wait
