@@ -35,6 +35,10 @@ const (
 // been printed already.
 var errFound = errors.New("found")
 
+// errNothingRead ends a command with exitFailed without an error message: that
+// nothing could be looked at has been said already.
+var errNothingRead = errors.New("nothing was read")
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
@@ -57,6 +61,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitNothing
 	case errors.Is(err, errFound):
 		return exitFound
+	case errors.Is(err, errNothingRead):
+		return exitFailed
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(stderr, "ashiato: interrupted")
 		return exitFailed

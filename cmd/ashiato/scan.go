@@ -73,7 +73,7 @@ compressed (.gz) or inside .zip and .tar archives. Files are recognised by
 content, not by name. What cannot be read is named, counted, and stops nothing.
 
 Exit status: 0 nothing at or above --min-severity, 1 something found,
-2 the scan could not run.`,
+2 the scan could not run, or no event could be read.`,
 		Example: `  ashiato scan C:\Windows\System32\winevt\Logs
   ashiato scan case42.zip --report case42.html --lang ja
   ashiato scan logs/ --rules ~/sigma/rules --min-severity high --format json
@@ -237,8 +237,11 @@ func runScan(cmd *cobra.Command, paths []string, f scanFlags) error {
 			return fmt.Errorf("--state: %w", err)
 		}
 	}
-	if len(result.Incidents) > 0 {
+	switch {
+	case len(result.Incidents) > 0:
 		return errFound
+	case result.Stats.Source.Events == 0:
+		return errNothingRead // a script must not take that for "nothing happened"
 	}
 	return nil
 }
