@@ -217,8 +217,8 @@ func TestMachineOutput(t *testing.T) {
 			t.Errorf("%s: %v", input, err)
 		}
 		stdout.Reset()
-		if code := run(t.Context(), []string{"scan", "--quiet", "--format", "ndjson", input}, &stdout, &stderr); code == exitFailed {
-			t.Fatal(stderr.String())
+		if code := run(t.Context(), []string{"scan", "--quiet", "--format", "ndjson", input}, &stdout, &stderr); (code == exitFailed) != nothing {
+			t.Fatalf("%s: status %d: %s", input, code, stderr.String())
 		}
 		for line := range strings.Lines(stdout.String()) {
 			if !json.Valid([]byte(line)) {
