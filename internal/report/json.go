@@ -1,7 +1,10 @@
 package report
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -313,10 +316,56 @@ func refs(in []event.EvidenceRef) []jsonRef {
 
 // JSON writes the document as one JSON object; see docs/formats/scan-json.md.
 func (d *Document) JSON(w io.Writer) error {
+	if len(d.Incidents) < 2 {
+		return encode(w, d.json(d.Incidents))
+	}
+	// One incident after the other, so that they need not be in memory in JSON at
+	// once: around them is what a document without any has.
+	var frame bytes.Buffer
+	if err := encode(&frame, d.json(nil)); err != nil {
+		return err
+	}
+	const none = "\n \"incidents\": []" // within a text there are no quotes like these
+	head, tail, ok := bytes.Cut(frame.Bytes(), []byte(none))
+	if !ok {
+		return errors.New("a document without a list of incidents")
+	}
+	out := bufio.NewWriter(w)
+	_, _ = out.Write(head) // the first error stays until Flush
+	_, _ = out.WriteString(none[:len(none)-1])
+	var compact, indented bytes.Buffer
+	enc := json.NewEncoder(&compact)
+	enc.SetEscapeHTML(false)
+	for i, inc := range d.Incidents {
+		compact.Reset()
+		indented.Reset()
+		if err := enc.Encode(d.jsonIncident(inc)); err != nil {
+			return err
+		}
+		if err := json.Indent(&indented, bytes.TrimSpace(compact.Bytes()), "  ", " "); err != nil {
+			return err
+		}
+		if i > 0 {
+			_ = out.WriteByte(',')
+		}
+		_, _ = out.WriteString("\n  ")
+		_, _ = out.Write(indented.Bytes())
+	}
+	_, _ = out.WriteString("\n ]")
+	_, _ = out.Write(tail)
+	return out.Flush()
+}
+
+// json is the document with some of its incidents.
+func (d *Document) json(incidents []*incident.Incident) jsonDocument {
 	doc := jsonDocument{Format: Format, Tool: d.jsonTool(), Stats: d.jsonStats(), Incidents: []jsonIncident{}, Changes: changes(d.Changes), Gaps: gaps(d.Gaps), Clocks: clocks(d.Clocks), Problems: problems(d.Problems)}
-	for _, inc := range d.Incidents {
+	for _, inc := range incidents {
 		doc.Incidents = append(doc.Incidents, d.jsonIncident(inc))
 	}
+	return doc
+}
+
+func encode(w io.Writer, doc jsonDocument) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", " ")

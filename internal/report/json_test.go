@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"ashiato/internal/diagram/diagramtest"
@@ -62,6 +63,28 @@ func TestJSONIsOfItsSchema(t *testing.T) {
 			t.Fatal(err)
 		}
 		validate(t, s, out.Bytes())
+	}
+}
+
+// TestJSONOneByOne holds that a document that is written incident by incident is
+// that which is made whole.
+func TestJSONOneByOne(t *testing.T) {
+	hostile := diagramtest.Hostile()
+	for n, incidents := range [][]*diagramtest.Case{
+		nil, {hostile}, {hostile, diagramtest.Tiny()}, append(all(), hostile, diagramtest.Large()),
+	} {
+		d := document(i18n.English, incidents...)
+		d.Args = []string{"scan", "\n \"incidents\": []", "\u2028<&>"}
+		var got, want bytes.Buffer
+		if err := d.JSON(&got); err != nil {
+			t.Fatal(err)
+		}
+		if err := encode(&want, d.json(d.Incidents)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want.String(), got.String()); diff != "" {
+			t.Errorf("%d: %s", n, diff)
+		}
 	}
 }
 
