@@ -33,8 +33,9 @@ const (
 )
 
 const (
-	firstSize = 256 << 10 // what a Window holds to begin with
-	readSize  = 128 << 10 // what More asks for at least
+	leastMax  = 256 << 10 // what a Window may hold at least
+	firstRead = 8 << 10   // what the first More asks for at least, as much input is short,
+	readSize  = 128 << 10 // and after a few more, each twice as much as the one before, all others
 )
 
 // Window is a growing view of the unread part of a stream. It is not safe for
@@ -49,6 +50,7 @@ type Window struct {
 	pos    int64  // decoded position of buf[lo]
 	offset int64  // its offset in the input
 	line   int
+	ask    int // what More asks for at least
 	read   int64
 	err    error // what ended the stream
 }
@@ -56,8 +58,7 @@ type Window struct {
 // NewWindow returns a Window over r that holds at most max bytes (at least 256
 // KiB) of unread text.
 func NewWindow(r io.Reader, bound int) *Window {
-	bound = max(bound, firstSize)
-	return &Window{r: r, max: bound, line: 1, buf: make([]byte, 0, firstSize)}
+	return &Window{r: r, max: max(bound, leastMax), line: 1, ask: firstRead}
 }
 
 // Bytes returns the unread text at hand. It is valid until the next call of More.
@@ -150,7 +151,8 @@ func (w *Window) More() error {
 	if unread >= w.max {
 		return ErrFull
 	}
-	want := min(max(unread, readSize), w.max-unread)
+	want := min(max(unread, w.ask), w.max-unread)
+	w.ask = min(2*w.ask, readSize)
 	w.reserve(want)
 	if w.enc == undetected {
 		w.detect()
@@ -275,7 +277,7 @@ func DecodeHead(head []byte) []byte {
 	if !bytes.HasPrefix(head, []byte{0xFF, 0xFE}) && !bytes.HasPrefix(head, []byte{0xFE, 0xFF}) {
 		return bytes.TrimPrefix(head, []byte{0xEF, 0xBB, 0xBF}) // millions of small files are looked at
 	}
-	w := NewWindow(bytes.NewReader(head), firstSize)
+	w := NewWindow(bytes.NewReader(head), leastMax)
 	_ = w.More() // an empty head has no bytes
 	return w.Bytes()
 }
