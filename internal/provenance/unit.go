@@ -555,11 +555,10 @@ func (j *joiner) claimed(n *Node, claims []claim, records []*world.Record) {
 			}
 			early = maxSkew
 		}
-		i := sort.Search(len(records), func(i int) bool { return !records[i].Time.Before(c.t.Add(-early)) })
-		if i == len(records) || records[i].Time.Sub(c.t) > max(claimWindow, early) {
+		near := nearest(records, c.t, early, max(claimWindow, early))
+		if near == nil {
 			continue
 		}
-		near := records[i]
 		verb := Registered
 		if c.change {
 			verb = Configured
@@ -572,6 +571,24 @@ func (j *joiner) claimed(n *Node, claims []claim, records []*world.Record) {
 			j.span(e, near.Time)
 		}
 	}
+}
+
+// nearest returns of records, by time, the one nearest to t that is at most early
+// before and late after it, of two as near the later: what was asked for comes
+// after. It returns nil if there is none.
+func nearest(records []*world.Record, t time.Time, early, late time.Duration) *world.Record {
+	i := sort.Search(len(records), func(i int) bool { return !records[i].Time.Before(t) })
+	var near *world.Record
+	if i < len(records) && records[i].Time.Sub(t) <= late {
+		near = records[i]
+	}
+	if i > 0 {
+		before := t.Sub(records[i-1].Time)
+		if before <= early && (near == nil || before < near.Time.Sub(t)) {
+			near = records[i-1]
+		}
+	}
+	return near
 }
 
 // seenAt is where and when a record told of something.
