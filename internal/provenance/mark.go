@@ -762,7 +762,6 @@ func (g *Graph) markShare(e *event.Event, r *world.Record, m *Mark) {
 	}
 }
 
-// parent returns the node of the parent of the process that a record is about.
 // defenderPath reads the first file of a detection's Path,
 // "file:_C:\x.exe; webfile:_…".
 func defenderPath(s string) string {
