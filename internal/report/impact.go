@@ -93,9 +93,13 @@ func firstOf(names []string) named {
 
 // running names the processes without a recorded end, with their numbers.
 func running(inc *incident.Incident) named {
+	runs := make(map[provenance.NodeID]bool, len(inc.Impact.Running))
+	for _, id := range inc.Impact.Running {
+		runs[id] = true
+	}
 	var names []string
 	for _, n := range inc.Nodes {
-		if !slices.Contains(inc.Impact.Running, n.ID) {
+		if !runs[n.ID] {
 			continue
 		}
 		name := n.Label
@@ -122,9 +126,16 @@ func accounts(inc *incident.Incident) named {
 		return cmp.Or(a.First.Compare(b.First), strings.Compare(string(a.ID), string(b.ID)))
 	})
 	var all []string
+	known, inDomain := map[string]bool{}, map[string]bool{}
 	add := func(user string) {
-		if user != "" && !slices.ContainsFunc(all, func(have string) bool { return strings.EqualFold(have, user) }) {
-			all = append(all, user)
+		k := strings.ToLower(user)
+		if user == "" || known[k] {
+			return
+		}
+		known[k] = true
+		all = append(all, user)
+		if i := strings.LastIndexByte(k, '\\'); i >= 0 {
+			inDomain[k[i+1:]] = true
 		}
 	}
 	for _, n := range nodes {
@@ -136,12 +147,9 @@ func accounts(inc *incident.Incident) named {
 			add(n.Label)
 		}
 	}
-	names := slices.DeleteFunc(slices.Clone(all), func(name string) bool {
-		return !strings.Contains(name, `\`) && slices.ContainsFunc(all, func(have string) bool {
-			return strings.HasSuffix(strings.ToLower(have), `\`+strings.ToLower(name))
-		})
-	})
-	return firstOf(names)
+	return firstOf(slices.DeleteFunc(all, func(name string) bool {
+		return !strings.Contains(name, `\`) && inDomain[strings.ToLower(name)]
+	}))
 }
 
 // exposureView is one account whose credentials may have been stolen on a host,
