@@ -275,8 +275,8 @@ func openState(f scanFlags, fresh bool, opt *scan.Options) (*outFile, error) {
 		return nil, fmt.Errorf("--state: %w", err)
 	}
 	defer in.Close()
-	opt.Resume, err = scan.Restore(in, *opt)
 	restoring := *opt
+	opt.Resume, err = scan.Restore(in, restoring)
 	opt.Again = func() (*scan.State, error) {
 		in, err := os.Open(out.path)
 		if err != nil {
